@@ -1,0 +1,98 @@
+"""All that the core can ask of a store, and all that a store can answer.
+
+Three commands, five answers, nothing else. No I/O, no decision and no format belongs here: values are opaque bytes to a
+store, and keys are opaque ASCII strings. An error is not an answer: a store that cannot answer raises `errors.StoreError`.
+"""
+
+import enum
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+class Tier(enum.Enum):
+    """Where a session is kept."""
+
+    COOKIE = "cookie"
+    """The whole session, sealed, with the browser. No command ever names this tier."""
+    CACHE = "cache"
+    """Fast and forgetful: an entry may vanish at any time."""
+    DURABLE = "durable"
+    """What it acknowledged stays until it is replaced, deleted or restored from a backup."""
+
+
+class Expect(enum.Enum):
+    """What a `Put` may find under its key, where that is not one certain version."""
+
+    ABSENT = "absent"
+    """Nothing: insert, or answer `Conflict`."""
+    ANYTHING = "anything"
+    """Anything or nothing: only for markers that a session ended, which may replace everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Read the value under a key: answered by `Found` or `Missing`."""
+
+    tier: Tier
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write a value if the key holds what is expected: answered by `Stored` or `Conflict`.
+
+    `expires` is an absolute time in whole seconds UTC since 1970; from then on the store may forget the value.
+    `expect` is the version that a `Found` or `Stored` reported, or an `Expect`.
+    """
+
+    tier: Tier
+    key: str
+    value: bytes
+    expires: int
+    expect: int | Expect
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove whatever is under a key, if anything: answered by `Deleted`."""
+
+    tier: Tier
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The value under a key, and the version to expect when it is to be replaced.
+
+    A durable tier's versions grow with every write to the store and never repeat, even after a restore.
+    A cache's versions only tell whether the entry is still the same.
+    """
+
+    value: bytes
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """There is nothing under the key: never written, deleted, expired or, in a cache, evicted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The value is stored. `version` is None where the store does not tell it (memcached)."""
+
+    version: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The key did not hold what was expected. This `Put` changed nothing, nor did any retry of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """There is nothing under the key any more."""
+
+
+Command: TypeAlias = Get | Put | Delete
+Answer: TypeAlias = Found | Missing | Stored | Conflict | Deleted
