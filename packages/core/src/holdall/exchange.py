@@ -1,0 +1,381 @@
+"""One request and its response: from what the application did to its session to Set-Cookie headers.
+
+What happens is decided in `outcome`, and how the stores are brought to it is in `tiers`; here the decision becomes commands
+and cookies. Sessions are opened, and loaded, by `manager`.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from holdall import token as tokens
+from holdall.changes import Changes
+from holdall.codec import Wire, pack_map
+from holdall.commands import Tier
+from holdall.cookies import join_header, observed_pieces, to_text
+from holdall.drive import Finished, Flow, Steps
+from holdall.errors import SessionConflict, SessionUnavailable
+from holdall.headers import Headers, with_session_headers, with_vary_cookie
+from holdall.outcome import Cookie, Home, Outcome, Wish, Write, decide
+from holdall.presented import NOTHING, Presented
+from holdall.record import Record
+from holdall.sealing import token_id
+from holdall.session import Session
+from holdall.tiers import Gone, Held, Inline, Written, store_key
+from holdall.token import Token
+
+if TYPE_CHECKING:
+    from holdall.manager import SessionManager
+
+log = logging.getLogger("holdall")
+
+CookieHeaders: TypeAlias = str | bytes | Iterable[str | bytes] | None
+Drive: TypeAlias = Callable[[Flow[None]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of the session in this request."""
+
+    tier: Tier | None
+    """Where the session is now; None if there is none."""
+    durable: bool
+    """What the application last wrote, if anything, is in the durable tier or with the browser: no cache can lose it."""
+    cookie_bytes: int
+    """The bytes of all Set-Cookie values of ours in this response."""
+    conflicts: tuple[SessionConflict, ...]
+    """What was dropped because the session had ended or changed meanwhile."""
+
+
+class Exchange:
+    """One request and its response. Made by `SessionManager.open`.
+
+    `session` may be replaced by another session of the same manager before the commit: the one that is set is the one
+    that is saved.
+    """
+
+    __slots__ = ("_conflicts", "_cookie_bytes", "_discarded", "_manager", "_opened", "_quick", "session")
+
+    def __init__(self, manager: "SessionManager", session: Session) -> None:
+        self._manager = manager
+        self.session = self._opened = session
+        self._conflicts: list[SessionConflict] = []
+        self._cookie_bytes = 0
+        self._discarded = False
+        self._quick = False
+
+    def load(self) -> Flow[None]:
+        """Fetch the session's data if it is in a store; finished at once otherwise.
+
+        Raises `SessionUnavailable` if the store does not answer.
+        """
+        return self._manager._load(self.session)
+
+    def commit(self, *, status: int, headers: Headers) -> Flow[Headers]:
+        """Save what changed; returns the response's headers, complete. The given list is not changed.
+
+        Drive it once, when the response starts. A status of 500 or above saves nothing, unless `save_on_error`. Raises
+        `SessionTooLarge` or `UsageError` with the previous state intact, `SessionUnavailable` if nothing may be stored.
+        """
+        session = self.session
+        session._committed = True
+        if session._presented is None:
+            return Finished(headers)
+        manager = self._manager
+        if status >= 500 and not manager.settings.save_on_error:
+            self._discarded = True
+            return Finished(with_vary_cookie(headers))
+        self._discarded = True  # until it is known what is to be saved
+        changes = session._changes()
+        wish = self._wish(changes)
+        now = manager._now()
+        if wish is Wish.NOTHING:
+            self._discarded = False
+            return Finished(self._respond(headers, self._refresh(now)))
+        home = self._home()
+        new = session._new
+        if new is not None and new.expires * 1000 <= now:
+            wish = Wish.END  # active in this request, gone in the next
+        values: dict[str, Wire] = {}
+        payload = b""
+        fits = False
+        if new is not None or home is Home.COOKIE:
+            values, _ = changes.apply(session._loaded)  # incr refused what is no number
+            payload = pack_map(values)
+            fits = not session._persist and tokens.text_length(len(payload)) <= manager._inline_limit
+        outcome = decide(home, wish, fits=fits)
+        if outcome.write is Write.NOTHING and not outcome.ends_old:
+            return Finished(self._ride(outcome, values, payload, now, headers))
+        return self._store(outcome, changes, values, payload, now, headers)
+
+    def finish(self) -> Flow[Receipt]:
+        """Save what was changed after the headers, where a store is enough for that; returns what became of it all.
+
+        Drive it after the body. What would have needed a cookie is dropped, logged and reported.
+        """
+        session = self.session
+        if session._committed and not self._discarded and session._presented is not None:
+            changes = session._changes()
+            if changes and session._is_stored() and session._held is not None:
+                return self._store_late(session._held, changes)
+            if changes:
+                self._report(
+                    "changed in place after the response's headers, which would have needed a cookie",
+                    changes.keys,
+                )
+        return Finished(self._receipt())
+
+    # -- what is wished -----------------------------------------------------------------------------------------------------
+
+    def _wish(self, changes: Changes) -> Wish:
+        session = self.session
+        if session._new is not None:
+            return Wish.REGENERATE if session._regenerated else Wish.BEGIN
+        if session._terminated:
+            return Wish.END
+        if session._gone is not None:
+            if changes:
+                self._report(
+                    "the session got a new id a moment ago: this request's changes are dropped", changes.keys
+                )
+            return Wish.NOTHING
+        persist = session._persist and not session._is_stored()
+        if not changes and not persist:
+            return Wish.NOTHING
+        return Wish.QUICK if changes.quick and not persist else Wish.CHANGE
+
+    def _home(self) -> Home:
+        session = self.session
+        if session._token is None:
+            return Home.NOWHERE
+        if session._gone is not None:
+            return Home.GONE
+        return Home.STORE if session._token.payload is None else Home.COOKIE
+
+    # -- carrying it out ----------------------------------------------------------------------------------------------------
+
+    def _store(
+        self,
+        outcome: Outcome,
+        changes: Changes,
+        values: dict[str, Wire],
+        payload: bytes,
+        now: int,
+        headers: Headers,
+    ) -> Steps[Headers]:
+        session, tiers = self.session, self._manager._tiers
+        old, new = session._token, session._new
+        base: Held | Inline | None = session._held
+        if base is None and old is not None and old.payload is not None:
+            base = self._inline_base(old, now)
+        result: Written | Gone | dict[str, Wire] | None = None
+        if outcome.write is Write.CACHE_ONLY and isinstance(base, Held) and old is not None:
+            quick = yield from tiers.update_quickly(store_key(old.sid), base, changes, now)
+            if quick is not None:
+                session._held = quick
+                session._rebase(quick.record.values)
+                self._discarded, self._quick = False, True
+                return self._respond(headers, self._refresh(now))
+            outcome = decide(Home.STORE, Wish.CHANGE, fits=False)
+        if outcome.write is Write.INSERT and new is not None:
+            result = yield from tiers.insert(store_key(new.sid), _template(new, values), now)
+        elif outcome.write is Write.MOVE and new is not None and old is not None and base is not None:
+            result = yield from tiers.move(
+                store_key(old.sid), base, store_key(new.sid), _template(new, {}), changes, self._fits, now
+            )
+        elif base is not None and old is not None and outcome.write in (Write.PROMOTE, Write.UPDATE):
+            result = yield from tiers.update(store_key(old.sid), base, changes, old.revision, now)
+        if outcome.ends_old and outcome.write is not Write.MOVE and old is not None:
+            yield from self._end(old, now)
+        if isinstance(result, Gone):
+            self._report(
+                "the session ended while this request changed it: its changes are dropped", changes.keys
+            )
+            session._gone, session._new, session._regenerated = result, None, False
+            return self._respond(headers, [])
+        if isinstance(result, Written):
+            if result.dropped:
+                self._report("an increment found no number to be added to", result.dropped)
+            return self._refer(result.held, now, headers)
+        if result is not None:  # moved to a new sid, and back to the cookie
+            values, payload = result, pack_map(result)
+        return self._ride(outcome, values, payload, now, headers)
+
+    def _store_late(self, held: Held, changes: Changes) -> Steps[Receipt]:
+        session, manager = self.session, self._manager
+        assert session._token is not None
+        result = yield from manager._tiers.update(
+            store_key(session._token.sid), held, changes, held.record.revision, manager._now()
+        )
+        if isinstance(result, Gone):
+            self._report(
+                "the session ended while this request changed it: its changes are dropped", changes.keys
+            )
+            session._gone = result
+        else:
+            session._held = result.held
+            session._rebase(result.held.record.values)
+            self._quick = False
+        return self._receipt()
+
+    def _end(self, old: Token, now: int) -> Steps[None]:
+        manager = self._manager
+        expires = old.expires or now // 1000 + manager.settings.lifetime
+        try:
+            yield from manager._tiers.end(store_key(old.sid), expires, now)
+        except SessionUnavailable:
+            if old.payload is None:
+                raise
+            # The cookie goes all the same; only a slow request could still bring this session back.
+            log.error("the end of a session in the cookie could not be recorded")
+
+    def _inline_base(self, token: Token, now: int) -> Inline:
+        session = self.session
+        presented = session._presented
+        assert presented is not None
+        template = Record(
+            token.issued,
+            token.expires,
+            token.ssl_only,
+            token.browser,
+            token.epoch + 1,
+            token.revision,
+            (),
+            token_id(presented.sealed),
+            frozenset(),
+            {},
+        )
+        return Inline(template, session._loaded)
+
+    def _fits(self, values: dict[str, Wire]) -> bool:
+        manager = self._manager
+        if self.session._persist:
+            return False
+        return tokens.text_length(len(pack_map(values))) <= manager._inline_limit
+
+    # -- cookies ------------------------------------------------------------------------------------------------------------
+
+    def _ride(
+        self, outcome: Outcome, values: dict[str, Wire], payload: bytes, now: int, headers: Headers
+    ) -> Headers:
+        """The session is in the cookie, or nowhere."""
+        session = self.session
+        self._discarded = False
+        if outcome.cookie is Cookie.KEEP:
+            return self._respond(headers, self._refresh(now))
+        if outcome.cookie is Cookie.DELETE:
+            secure = session._token is not None and session._token.ssl_only
+            session._token = session._new = None
+            return self._respond(headers, self._delete(both=True, secure=secure))
+        token = session._new or session._token
+        assert token is not None
+        token = token._replace(payload=payload, seen=now // 1000, revision=token.revision + 1)
+        session._token, session._new, session._held = token, None, None
+        session._rebase(values)
+        cookies = self._set(token, now)
+        return self._respond(headers, cookies)
+
+    def _refer(self, held: Held, now: int, headers: Headers) -> Headers:
+        """The session is in a store: the browser gets a reference, with the floor that it may rely on."""
+        session = self.session
+        self._discarded = False
+        token = session._new or session._token
+        assert token is not None
+        record = held.record
+        token = token._replace(
+            payload=None,
+            seen=now // 1000,
+            epoch=record.epoch,
+            revision=record.revision,
+            expires=record.expires,
+        )
+        session._token, session._new, session._held = token, None, held
+        session._rebase(record.values)
+        return self._respond(headers, self._set(token, now))
+
+    def _refresh(self, now: int) -> Headers:
+        """Cookies of a response that changed nothing: mostly none."""
+        session = self.session
+        presented = session._presented
+        assert presented is not None
+        idle = self._manager.settings.idle_timeout
+        token = session._active_token()
+        if token is not None and presented.sealed and idle is not None:
+            if now // 1000 - token.seen < idle / 10:
+                return []
+            session._token = token = token._replace(seen=now // 1000)
+            return self._set(token, now, clears=False)
+        if presented.expired and token is None:
+            return self._delete(both=False)
+        return []
+
+    def _set(self, token: Token, now: int, *, clears: bool = True) -> Headers:
+        """Set-Cookie headers for a token, and for what of the request's cookies it replaces."""
+        manager = self._manager
+        inline = token.payload is not None
+        reader, writer = (
+            (manager._inline, manager._set_inline) if inline else (manager._reference, manager._set_reference)
+        )
+        pieces = writer.pieces(tokens.text_length(len(token.payload or b"")))
+        sealed = manager._box.seal(tokens.pack(token), reader.context_of(pieces), now / 1000)
+        max_age = None if token.browser else token.expires - now // 1000
+        cookies: Headers = writer.write(to_text(sealed), max_age, secure=token.ssl_only)
+        if clears and self._opened._headers:
+            presented = self._presented()
+            first = pieces if inline else 1
+            stale = [number for number in self._pieces() if number >= first]
+            cookies += manager._set_inline.delete(stale, secure=token.ssl_only)
+            if presented.inline and presented.reference:
+                other = manager._set_reference if inline else manager._set_inline
+                cookies += other.delete([0], secure=token.ssl_only)
+        return cookies
+
+    def _delete(self, *, both: bool, secure: bool = False) -> Headers:
+        manager = self._manager
+        presented = self._presented()
+        cookies: Headers = []
+        if both or presented.inline:
+            cookies += manager._set_inline.delete([0, *self._pieces()], secure=secure)
+        if both or presented.reference:
+            cookies += manager._set_reference.delete([0], secure=secure)
+        return cookies
+
+    def _pieces(self) -> list[int]:
+        """The further cookies of a split value that the request presented."""
+        return observed_pieces(join_header(self._opened._headers), self._manager._inline.name)
+
+    def _presented(self) -> Presented:
+        """What the request presented, whichever session is to be saved."""
+        self._opened._look()
+        return self._opened._presented or NOTHING
+
+    def _respond(self, headers: Headers, cookies: Headers) -> Headers:
+        self._cookie_bytes = sum(len(value) for _, value in cookies)
+        if not cookies:
+            return with_vary_cookie(headers)
+        return with_session_headers(headers, cookies)
+
+    # -- reporting ----------------------------------------------------------------------------------------------------------
+
+    def _report(self, reason: str, keys: tuple[str, ...] | None) -> None:
+        self._conflicts.append(SessionConflict(reason, keys or ()))
+        log.warning("%s", reason)
+
+    def _receipt(self) -> Receipt:
+        session = self.session
+        token = session._active_token() if session._presented is not None else None
+        tier = None
+        if token is not None:
+            if token.payload is not None:
+                tier = Tier.COOKIE
+            else:
+                tier = Tier.CACHE if self._manager.settings.no_datastore else Tier.DURABLE
+        return Receipt(
+            tier, tier is not Tier.CACHE and not self._quick, self._cookie_bytes, tuple(self._conflicts)
+        )
+
+
+def _template(token: Token, values: dict[str, Wire]) -> Record:
+    """The first record of a session that was never inline under this sid."""
+    return Record(token.issued, token.expires, token.ssl_only, token.browser, 1, 1, (), None, None, values)

@@ -1,0 +1,215 @@
+"""The manager: knows the keys and the settings, and opens the session of a request.
+
+One per process. What is done with a session once it is open is in `exchange`; which of several tokens is meant is in
+`presented`; the checks of the settings are in `settings`.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from holdall.codec import unpack_map
+from holdall.cookie_options import CookieOptions
+from holdall.cookies import SetCookie, join_header
+from holdall.drive import Finished, Flow, Steps
+from holdall.errors import SessionUnavailable, UsageError
+from holdall.exchange import CookieHeaders, Drive, Exchange
+from holdall.headers import Headers
+from holdall.presented import NOTHING, Reader, choose
+from holdall.record import Ending
+from holdall.sealing import KeyRing
+from holdall.session import Session, parse_sid
+from holdall.settings import Settings
+from holdall.tiers import Gone, Tiers, store_key
+from holdall.token import Token
+
+log = logging.getLogger("holdall")
+
+_LOADED: Finished[None] = Finished(None)
+_SUPERSEDED_MS = 60_000
+_QUIET = 10.0  # seconds between two log lines about cookies that did not open
+
+
+class SessionManager:
+    """Knows the keys and the settings, and opens the session of a request.
+
+    `cookie_key`: one secret or a list of them, each at least 32 bytes (a str counts as UTF-8); the first seals, all open.
+    See `generate_key`. `lifetime`: from a session's start to its absolute end. `idle_timeout`: since the last touched
+    request, exact to its last tenth; None for none. `cookie_only_threshold`: the most characters a session may take as a
+    cookie value; beyond, it goes to the stores. `no_datastore`: keep stored sessions in the cache alone; they may be
+    lost. `audience`: sessions are shared by applications with the same key, cookie name and audience. `cache_trust`: how
+    long a cache entry is believed before the durable tier is asked again. `save_on_error`: save although the status is
+    500 or above. `clock` returns seconds UTC since 1970, `random` that many random bytes.
+
+    Raises `UsageError`, which is a `ValueError`, for settings that cannot work. Make one per process, and share it.
+    """
+
+    def __init__(
+        self,
+        cookie_key: bytes | str | Sequence[bytes | str],
+        *,
+        lifetime: timedelta = timedelta(days=7),
+        idle_timeout: timedelta | None = None,
+        cookie_only_threshold: int = 3800,
+        no_datastore: bool = False,
+        cookie: CookieOptions = CookieOptions(),  # noqa: B008 (frozen)
+        audience: str = "holdall",
+        cache_trust: timedelta = timedelta(seconds=60),
+        save_on_error: bool = False,
+        session_class: type[Session] = Session,
+        clock: Callable[[], float] = time.time,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.settings = settings = Settings.checked(
+            lifetime=lifetime,
+            idle_timeout=idle_timeout,
+            cookie_only_threshold=cookie_only_threshold,
+            no_datastore=no_datastore,
+            audience=audience,
+            cache_trust=cache_trust,
+            save_on_error=save_on_error,
+        )
+        if not isinstance(cookie, CookieOptions):
+            raise UsageError(f"cookie={cookie!r} must be a CookieOptions")
+        self.cookie = cookie
+        self.clock = clock
+        self._random = random
+        self._ring = KeyRing(cookie_key, random)
+        self._box = self._ring.box(f"cookie/{settings.audience}")
+        self._inline = Reader(cookie.effective_name, self._box, inline=True)
+        self._reference = Reader(f"{cookie.effective_name}-ref", self._box, inline=False)
+        self._set_inline = SetCookie(cookie, self._inline.name)
+        self._set_reference = SetCookie(cookie, self._reference.name)
+        self._inline_limit = min(settings.cookie_only_threshold, self._set_inline.capacity(64))
+        if settings.cookie_only_threshold == 3800 and self._set_inline.capacity(1) < 3800:
+            raise UsageError(
+                "the cookie's name, domain and path leave no room for cookie_only_threshold=3800 characters in one "
+                f"cookie of 4096 bytes: shorten them, or set cookie_only_threshold={self._set_inline.capacity(1)}"
+            )
+        self._tiers = Tiers(
+            records=self._ring.box(f"record/{settings.audience}"),
+            entries=self._ring.box(f"entry/{settings.audience}"),
+            no_datastore=settings.no_datastore,
+            cache_trust=settings.cache_trust,
+            clock=clock,
+            random=random,
+        )
+        self._session_class = session_class
+        self._complained = float("-inf")
+        self._warned_of_http = False
+
+    def __repr__(self) -> str:
+        return f"<SessionManager {self.settings!r}>"
+
+    def open(self, cookie_headers: CookieHeaders, *, drive: Drive | None = None) -> "Exchange":
+        """Open the session of a request, which costs next to nothing until it is touched.
+
+        `cookie_headers`: the raw values of the Cookie headers, None without any. `drive`: runs a flow to its end, such as
+        `run` bound to stores; the session then loads itself when it is touched. None: touching a session that is in a
+        store raises `SessionNotLoaded` until `Exchange.load` was driven.
+        """
+        return Exchange(self, self._session_class(self, cookie_headers, drive))
+
+    def open_sid(self, sid: str, *, drive: Drive | None = None) -> "Exchange":
+        """Open a stored session by its id, without a cookie, as a worker or a socket needs it.
+
+        What it reads may be as old as `cache_trust`. A sid that no store knows makes an inactive session.
+        """
+        session = self._session_class(self, None, drive)
+        session._look()
+        raw = parse_sid(sid)
+        if raw is not None:
+            session._opened = False
+            session._token = Token(raw, 0, 0, 0, 0, 0, False, False, None)
+        return Exchange(self, session)
+
+    def short_hash(self, sid: bytes) -> str:
+        """Return what a log may say instead of a session id: 8 hex digits, keyed."""
+        return self._ring.short_hash(sid)
+
+    def warn_of_plain_http(self, host: str | None, headers: Headers) -> None:
+        """For adapters: the response goes out over plain http to `host`, a Host header, with these headers.
+
+        Warns once if they set a Secure cookie that a client on such a host does not send back.
+        """
+        name = (host or "").rpartition(":")[0] or host or ""
+        if self._warned_of_http or name.strip("[]") in ("localhost", "127.0.0.1", "::1"):
+            return
+        if any(field.lower() == "set-cookie" and "; Secure" in value for field, value in headers):
+            self._warned_of_http = True
+            log.warning(
+                "a Secure session cookie was sent over plain http to a host that is not loopback: browsers will not send "
+                "it back. Serve https; behind a proxy that does, have the server take the scheme from it; for tests or a "
+                "plain http network, use CookieOptions(secure=False)"
+            )
+
+    # -- for Session -----------------------------------------------------------------------------------------------------
+
+    def _read_cookies(self, session: Session) -> None:
+        if not session._headers:
+            session._presented = NOTHING
+            session._opened = True
+            return
+        now = self.clock()
+        header = join_header(session._headers)
+        presented = choose(header, self._inline, self._reference, now, self.settings.idle_timeout)
+        session._presented = presented
+        if presented.ignored and not -_QUIET < now - self._complained < _QUIET:
+            self._complained = now
+            log.warning("a session cookie does not open (forged, damaged, or of another key): it is ignored")
+        token = session._token = presented.token
+        if token is None:
+            session._opened = True
+        elif token.payload is not None:
+            session._loaded = session._base = unpack_map(token.payload)
+            session._opened = True
+
+    def _load(self, session: Session) -> Flow[None]:
+        session._look()
+        if session._opened or session._token is None:
+            return _LOADED
+        return self._load_stored(session, session._token)
+
+    def _load_stored(self, session: Session, token: Token) -> Steps[None]:
+        try:
+            result = yield from self._tiers.read(store_key(token.sid), token.revision, self._now())
+        except SessionUnavailable as error:
+            session._failure = error
+            raise
+        session._opened = True
+        if isinstance(result, Gone):
+            session._gone = result
+            return
+        record = result.record
+        session._held = result
+        session._loaded = session._base = record.values
+        if token.expires == 0:  # opened by its sid: what a cookie would have said
+            session._token = token._replace(
+                issued=record.issued, expires=record.expires, ssl_only=record.ssl_only, browser=record.browser
+            )
+
+    def _new_token(self, session: Session, expiration_ts: float | None, *, ssl_only: bool) -> Token:
+        now = self._now()
+        expires = now // 1000 + self.settings.lifetime
+        if expiration_ts:
+            if not 0 < expiration_ts < 2**40:
+                raise UsageError(
+                    f"expiration_ts={expiration_ts!r} must be in seconds UTC since 1970: 0 for a browser session"
+                )
+            expires = int(expiration_ts)
+        # Whatever the clock says, a new sid is newer than the one it replaces: both cookies may be presented together.
+        issued = now if session._token is None else max(now, session._token.issued + 1)
+        return Token(self._random(32), issued, expires, now // 1000, 0, 0, ssl_only, expiration_ts == 0, b"")
+
+    def _is_superseded(self, session: Session) -> bool:
+        gone = session._gone
+        return (
+            gone is not None
+            and gone.ending is Ending.REGENERATED
+            and abs(self._now() - gone.time) < _SUPERSEDED_MS
+        )
+
+    def _now(self) -> int:
+        return int(self.clock() * 1000)

@@ -1,0 +1,101 @@
+"""Which session a request presents: chosen among the values under our two cookie names that authenticate.
+
+Parsing is in `cookies`, opening in `sealing`, the layout in `token`. A value that does not open is ignored here, whatever
+the reason; order in the header never decides.
+"""
+
+from typing import NamedTuple
+
+from holdall import token as tokens
+from holdall.cookies import from_text, read
+from holdall.sealing import Box
+from holdall.token import Token
+
+
+class Presented(NamedTuple):
+    """What the cookies of a request say."""
+
+    token: Token | None
+    """The live session, None if there is none."""
+    sealed: bytes
+    """The chosen token as it was sealed; b"" without one."""
+    inline: bool
+    """An authentic token was presented under the inline name, live or expired."""
+    reference: bool
+    """The same of the reference name."""
+    expired: bool
+    """All that authenticated had expired."""
+    ignored: bool
+    """Some value under our names did not open."""
+
+
+NOTHING = Presented(None, b"", False, False, False, False)
+
+
+class Reader:
+    """Opens what is presented under one cookie name."""
+
+    def __init__(self, name: str, box: Box, *, inline: bool) -> None:
+        self.name = name
+        self._box = box
+        self._inline = inline
+        self._contexts: dict[int, bytes] = {}
+        self.context = self.context_of(1)
+
+    def context_of(self, pieces: int) -> bytes:
+        """Return what a token of so many pieces is bound to: its cookie's name, and the size of the set."""
+        context = self._contexts.get(pieces)
+        if context is None:
+            context = self._contexts[pieces] = f"{self.name}/{pieces}".encode()
+        return context
+
+    def open(self, header: str) -> tuple[list[tuple[Token, bytes]], bool]:
+        """Return all tokens in a Cookie header that authenticate, and whether some value did not."""
+        found = []
+        ignored = False
+        for text, pieces in read(header, self.name):
+            sealed = from_text(text)
+            plain = None if sealed is None else self._box.open(sealed, self.context_of(pieces))
+            if plain is None or sealed is None:
+                ignored = True
+            else:
+                found.append((tokens.unpack(plain, inline=self._inline), sealed))
+        return found, ignored
+
+
+def choose(header: str, inline: Reader, reference: Reader, now: float, idle_timeout: int | None) -> Presented:
+    """Return which session a Cookie header presents. `now` is in seconds UTC since 1970.
+
+    Under one name, values of the same sid: the highest; of different sids: none of them. Of the two names: the higher.
+    """
+    inlines, ignored_inline = inline.open(header)
+    references, ignored_reference = reference.open(header)
+    ignored = ignored_inline or ignored_reference
+    if not inlines and not references:
+        return NOTHING._replace(ignored=True) if ignored else NOTHING
+    live = [
+        best
+        for found in (inlines, references)
+        if (best := _highest([pair for pair in found if _is_live(pair[0], now, idle_timeout)])) is not None
+    ]
+    best = max(live, key=lambda pair: pair[0].rank, default=None)
+    if (
+        best is not None
+        and len(live) == 2
+        and live[0][0].sid != live[1][0].sid
+        and live[0][0].rank == live[1][0].rank
+    ):
+        best = None  # two sessions of the same instant: nothing tells which one is meant
+    expired = not any(_is_live(token, now, idle_timeout) for token, _ in (*inlines, *references))
+    token, sealed = best if best is not None else (None, b"")
+    return Presented(token, sealed, bool(inlines), bool(references), expired, ignored)
+
+
+def _highest(found: list[tuple[Token, bytes]]) -> tuple[Token, bytes] | None:
+    if not found or any(token.sid != found[0][0].sid for token, _ in found):
+        return None
+    return max(found, key=lambda pair: pair[0].rank)
+
+
+def _is_live(token: Token, now: float, idle_timeout: int | None) -> bool:
+    return now < token.expires and (idle_timeout is None or now - token.seen <= idle_timeout)
