@@ -123,6 +123,7 @@ class TestFind:
         [
             ("", []),
             (f"{NAME}=abc", ["abc"]),
+            (f"{NAME}=abc\xa0; {NAME}=abc\r", ["abc\xa0", "abc\r"]),
             (f"a=b; {NAME}=abc", ["abc"]),
             (f"a=b;{NAME}=abc;c=d", ["abc"]),
             (f" \t {NAME}=abc \t ; c=d", ["abc"]),

@@ -152,7 +152,7 @@ class TestSession:
 
     @given(headers)
     def test_manners(self, before: Headers) -> None:
-        """Whatever the application sends: Vary says Cookie, no shared cache keeps it, each cookie of ours is set once."""
+        """Whatever the application sends: Vary says Cookie, no shared cache keeps it, our cookies are set once."""
         copy = before.copy()
         after = with_session_headers(before, OURS)
         assert copy == before

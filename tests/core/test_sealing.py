@@ -233,6 +233,9 @@ class TestNonces:
             served[nonce[:12]] = served.get(nonce[:12], 0) + 1
         assert max(served.values()) <= 1024
 
+    @pytest.mark.filterwarnings(
+        "ignore:.*fork:DeprecationWarning"
+    )  # other tests may have left threads; this child uses none
     def test_unique_over_fork(self) -> None:
         """A forked child shares no half of a nonce with its parent."""
         one = box()

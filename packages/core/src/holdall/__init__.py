@@ -20,7 +20,7 @@ from holdall.commands import Put as Put
 from holdall.commands import Stored as Stored
 from holdall.commands import Tier as Tier
 from holdall.cookie_options import CookieOptions as CookieOptions
-from holdall.current import current as current
+from holdall.current import current_session as current_session
 from holdall.current import get_current_session as get_current_session
 from holdall.current import set_current_session as set_current_session
 from holdall.drive import AsyncStoresLike as AsyncStoresLike

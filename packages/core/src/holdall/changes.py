@@ -68,6 +68,9 @@ class Changes:
         return result, tuple(dropped)
 
 
+NO_CHANGES = Changes()
+
+
 def collect(
     loaded: Mapping[str, Wire],
     *,

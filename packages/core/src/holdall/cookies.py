@@ -81,7 +81,7 @@ def read(header: str, name: str) -> list[tuple[str, int]]:
 
 def observed_pieces(header: str, name: str) -> list[int]:
     """Return which numbers, of 1 to 63, the further cookies of split values in a Cookie header have."""
-    return sorted(_find_pieces(header, name))
+    return sorted(_find_pieces(header, name)) if name + "." in header else []
 
 
 def _find(header: str, start: str, most: int) -> list[str]:

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from holdall.errors import UsageError
 from holdall.session import Session
 
-current: ContextVar[Session | None] = ContextVar("holdall.current_session", default=None)
+current_session: ContextVar[Session | None] = ContextVar("holdall.current_session", default=None)
 """For adapters: set it while application code runs. None: no request is being handled here."""
 
 
@@ -18,7 +18,7 @@ def get_current_session() -> Session:
 
     Raises `UsageError` outside a request.
     """
-    session = current.get()
+    session = current_session.get()
     if session is None:
         raise UsageError(
             "no session here: get_current_session() works while a request is handled by an application that "
@@ -29,4 +29,4 @@ def get_current_session() -> Session:
 
 def set_current_session(session: Session) -> None:
     """Make another session the current one: it is the one that is saved when the response starts."""
-    current.set(session)
+    current_session.set(session)

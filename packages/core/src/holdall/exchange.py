@@ -55,15 +55,15 @@ class Exchange:
     that is saved.
     """
 
-    __slots__ = ("_conflicts", "_cookie_bytes", "_discarded", "_manager", "_opened", "_quick", "session")
+    # Defaults live on the class, so that a request that never touches its session does not pay for them.
+    _cookies: Headers = []  # noqa: RUF012 (replaced, never changed)
+    _conflicts: tuple[SessionConflict, ...] = ()
+    _discarded = False  # nothing of this request is to be saved any more
+    _quick = False  # what was written last is in the cache alone
 
     def __init__(self, manager: "SessionManager", session: Session) -> None:
         self._manager = manager
         self.session = self._opened = session
-        self._conflicts: list[SessionConflict] = []
-        self._cookie_bytes = 0
-        self._discarded = False
-        self._quick = False
 
     def load(self) -> Flow[None]:
         """Fetch the session's data if it is in a store; finished at once otherwise.
@@ -89,10 +89,10 @@ class Exchange:
         self._discarded = True  # until it is known what is to be saved
         changes = session._changes()
         wish = self._wish(changes)
-        now = manager._now()
         if wish is Wish.NOTHING:
             self._discarded = False
-            return Finished(self._respond(headers, self._refresh(now)))
+            return Finished(self._respond(headers, self._refresh()))
+        now = manager._now()
         home = self._home()
         new = session._new
         if new is not None and new.expires * 1000 <= now:
@@ -176,7 +176,7 @@ class Exchange:
                 session._held = quick
                 session._rebase(quick.record.values)
                 self._discarded, self._quick = False, True
-                return self._respond(headers, self._refresh(now))
+                return self._respond(headers, self._refresh())
             outcome = decide(Home.STORE, Wish.CHANGE, fits=False)
         if outcome.write is Write.INSERT and new is not None:
             result = yield from tiers.insert(store_key(new.sid), _template(new, values), now)
@@ -263,14 +263,15 @@ class Exchange:
         session = self.session
         self._discarded = False
         if outcome.cookie is Cookie.KEEP:
-            return self._respond(headers, self._refresh(now))
+            return self._respond(headers, self._refresh())
         if outcome.cookie is Cookie.DELETE:
             secure = session._token is not None and session._token.ssl_only
             session._token = session._new = None
             return self._respond(headers, self._delete(both=True, secure=secure))
         token = session._new or session._token
         assert token is not None
-        token = token._replace(payload=payload, seen=now // 1000, revision=token.revision + 1)
+        sid, issued, expires, _, epoch, revision, ssl_only, browser, _ = token
+        token = Token(sid, issued, expires, now // 1000, epoch, revision + 1, ssl_only, browser, payload)
         session._token, session._new, session._held = token, None, None
         session._rebase(values)
         cookies = self._set(token, now)
@@ -294,21 +295,21 @@ class Exchange:
         session._rebase(record.values)
         return self._respond(headers, self._set(token, now))
 
-    def _refresh(self, now: int) -> Headers:
+    def _refresh(self) -> Headers:
         """Cookies of a response that changed nothing: mostly none."""
         session = self.session
         presented = session._presented
         assert presented is not None
-        idle = self._manager.settings.idle_timeout
-        token = session._active_token()
-        if token is not None and presented.sealed and idle is not None:
-            if now // 1000 - token.seen < idle / 10:
-                return []
-            session._token = token = token._replace(seen=now // 1000)
-            return self._set(token, now, clears=False)
-        if presented.expired and token is None:
+        if presented.expired and session._active_token() is None:
             return self._delete(both=False)
-        return []
+        idle = self._manager.settings.idle_timeout
+        if idle is None or not presented.sealed or (token := session._active_token()) is None:
+            return []
+        now = self._manager._now()
+        if now // 1000 - token.seen < idle / 10:
+            return []
+        session._token = token = token._replace(seen=now // 1000)
+        return self._set(token, now, clears=False)
 
     def _set(self, token: Token, now: int, *, clears: bool = True) -> Headers:
         """Set-Cookie headers for a token, and for what of the request's cookies it replaces."""
@@ -318,14 +319,16 @@ class Exchange:
             (manager._inline, manager._set_inline) if inline else (manager._reference, manager._set_reference)
         )
         pieces = writer.pieces(tokens.text_length(len(token.payload or b"")))
-        sealed = manager._box.seal(tokens.pack(token), reader.context_of(pieces), now / 1000)
+        context = reader.context if pieces == 1 else reader.context_of(pieces)
+        sealed = manager._box.seal(tokens.pack(token), context, now / 1000)
         max_age = None if token.browser else token.expires - now // 1000
         cookies: Headers = writer.write(to_text(sealed), max_age, secure=token.ssl_only)
         if clears and self._opened._headers:
             presented = self._presented()
-            first = pieces if inline else 1
-            stale = [number for number in self._pieces() if number >= first]
-            cookies += manager._set_inline.delete(stale, secure=token.ssl_only)
+            if observed := self._pieces():
+                first = pieces if inline else 1
+                stale = [number for number in observed if number >= first]
+                cookies += manager._set_inline.delete(stale, secure=token.ssl_only)
             if presented.inline and presented.reference:
                 other = manager._set_reference if inline else manager._set_inline
                 cookies += other.delete([0], secure=token.ssl_only)
@@ -351,15 +354,13 @@ class Exchange:
         return self._opened._presented or NOTHING
 
     def _respond(self, headers: Headers, cookies: Headers) -> Headers:
-        self._cookie_bytes = sum(len(value) for _, value in cookies)
-        if not cookies:
-            return with_vary_cookie(headers)
-        return with_session_headers(headers, cookies)
+        self._cookies = cookies
+        return with_session_headers(headers, cookies) if cookies else with_vary_cookie(headers)
 
     # -- reporting ----------------------------------------------------------------------------------------------------------
 
     def _report(self, reason: str, keys: tuple[str, ...] | None) -> None:
-        self._conflicts.append(SessionConflict(reason, keys or ()))
+        self._conflicts += (SessionConflict(reason, keys or ()),)
         log.warning("%s", reason)
 
     def _receipt(self) -> Receipt:
@@ -371,9 +372,8 @@ class Exchange:
                 tier = Tier.COOKIE
             else:
                 tier = Tier.CACHE if self._manager.settings.no_datastore else Tier.DURABLE
-        return Receipt(
-            tier, tier is not Tier.CACHE and not self._quick, self._cookie_bytes, tuple(self._conflicts)
-        )
+        cookie_bytes = sum(len(value) for _, value in self._cookies)
+        return Receipt(tier, tier is not Tier.CACHE and not self._quick, cookie_bytes, self._conflicts)
 
 
 def _template(token: Token, values: dict[str, Wire]) -> Record:

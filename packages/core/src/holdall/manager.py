@@ -6,6 +6,7 @@ One per process. What is done with a session once it is open is in `exchange`; w
 
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -29,6 +30,7 @@ log = logging.getLogger("holdall")
 
 _LOADED: Finished[None] = Finished(None)
 _SUPERSEDED_MS = 60_000
+_LOOPBACK = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d*)?$", re.IGNORECASE)
 _QUIET = 10.0  # seconds between two log lines about cookies that did not open
 
 
@@ -134,8 +136,7 @@ class SessionManager:
 
         Warns once if they set a Secure cookie that a client on such a host does not send back.
         """
-        name = (host or "").rpartition(":")[0] or host or ""
-        if self._warned_of_http or name.strip("[]") in ("localhost", "127.0.0.1", "::1"):
+        if self._warned_of_http or _LOOPBACK.match(host or ""):
             return
         if any(field.lower() == "set-cookie" and "; Secure" in value for field, value in headers):
             self._warned_of_http = True

@@ -1,15 +1,20 @@
 """The table: what a commit does, for every state a session can be in.
 
 Whether and where a session is written, and which cookie the response sets, is decided by `decide` and nowhere else. It is
-a pure function of three small facts; how its decision is carried out is in `tiers` (stores) and `exchange` (cookies).
+a pure function of three small facts, tabulated once; how its decision is carried out is in `tiers` (stores) and `exchange` (cookies).
 """
 
 import enum
-from collections.abc import Iterator
 from typing import NamedTuple
 
 
-class Home(enum.Enum):
+class _Fact(enum.Enum):
+    # Members are compared by identity, so they may be hashed by it; Enum hashes their names, which takes longer than
+    # all the rest of a look-up.
+    __hash__ = object.__hash__
+
+
+class Home(_Fact):
     """Where the session of the request was kept when the request came."""
 
     NOWHERE = "no session"
@@ -18,7 +23,7 @@ class Home(enum.Enum):
     GONE = "nowhere, though a reference to it came"
 
 
-class Wish(enum.Enum):
+class Wish(_Fact):
     """What the application did with it."""
 
     NOTHING = "nothing, or only read it"
@@ -61,11 +66,7 @@ class Outcome(NamedTuple):
 _NOTHING = Outcome(Write.NOTHING, False, Cookie.KEEP)
 
 
-def decide(home: Home, wish: Wish, *, fits: bool) -> Outcome:
-    """Return what a commit does.
-
-    `fits`: the data may ride in the cookie: small enough, and the application did not ask to persist it.
-    """
+def _decide(home: Home, wish: Wish, fits: bool) -> Outcome:
     if wish is Wish.NOTHING:
         return _NOTHING
     exists = home in (Home.COOKIE, Home.STORE)
@@ -90,9 +91,15 @@ def decide(home: Home, wish: Wish, *, fits: bool) -> Outcome:
     return Outcome(Write.UPDATE, False, Cookie.REFERENCE)
 
 
-def table() -> Iterator[tuple[Home, Wish, bool, Outcome]]:
-    """Return every row of the table, in the order of the enumerations: what the documentation shows."""
-    for home in Home:
-        for wish in Wish:
-            for fits in (True, False):
-                yield home, wish, fits, decide(home, wish, fits=fits)
+TABLE = {
+    (home, wish, fits): _decide(home, wish, fits) for home in Home for wish in Wish for fits in (True, False)
+}
+"""Every row, in the order of the enumerations: what the documentation shows."""
+
+
+def decide(home: Home, wish: Wish, *, fits: bool) -> Outcome:
+    """Return what a commit does.
+
+    `fits`: the data may ride in the cookie: small enough, and the application did not ask to persist it.
+    """
+    return TABLE[home, wish, fits]

@@ -30,6 +30,7 @@ class Presented(NamedTuple):
 
 
 NOTHING = Presented(None, b"", False, False, False, False)
+_NONE: tuple[list[tuple[Token, bytes]], bool] = ([], False)
 
 
 class Reader:
@@ -51,11 +52,14 @@ class Reader:
 
     def open(self, header: str) -> tuple[list[tuple[Token, bytes]], bool]:
         """Return all tokens in a Cookie header that authenticate, and whether some value did not."""
+        if self.name not in header:
+            return _NONE
         found = []
         ignored = False
         for text, pieces in read(header, self.name):
             sealed = from_text(text)
-            plain = None if sealed is None else self._box.open(sealed, self.context_of(pieces))
+            context = self.context if pieces == 1 else self.context_of(pieces)
+            plain = None if sealed is None else self._box.open(sealed, context)
             if plain is None or sealed is None:
                 ignored = True
             else:
@@ -71,6 +75,10 @@ def choose(header: str, inline: Reader, reference: Reader, now: float, idle_time
     inlines, ignored_inline = inline.open(header)
     references, ignored_reference = reference.open(header)
     ignored = ignored_inline or ignored_reference
+    if len(inlines) == 1 and not references:  # as nearly always
+        token, sealed = inlines[0]
+        if _is_live(token, now, idle_timeout):
+            return Presented(token, sealed, True, False, False, ignored)
     if not inlines and not references:
         return NOTHING._replace(ignored=True) if ignored else NOTHING
     live = [
@@ -87,8 +95,8 @@ def choose(header: str, inline: Reader, reference: Reader, now: float, idle_time
     ):
         best = None  # two sessions of the same instant: nothing tells which one is meant
     expired = not any(_is_live(token, now, idle_timeout) for token, _ in (*inlines, *references))
-    token, sealed = best if best is not None else (None, b"")
-    return Presented(token, sealed, bool(inlines), bool(references), expired, ignored)
+    chosen, sealed = best if best is not None else (None, b"")
+    return Presented(chosen, sealed, bool(inlines), bool(references), expired, ignored)
 
 
 def _highest(found: list[tuple[Token, bytes]]) -> tuple[Token, bytes] | None:

@@ -9,7 +9,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from holdall.changes import ASSIGNED, DELETED, Changes, collect
+from holdall.changes import ASSIGNED, DELETED, NO_CHANGES, Changes, collect
 from holdall.codec import Wire, decode
 from holdall.errors import SessionCommitted, SessionNotLoaded, UsageError
 
@@ -59,19 +59,17 @@ class Session(MutableMapping[str, Any]):
 
     # -- loading ---------------------------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
-        """Read the cookie if that was not done yet: enough for all that needs no data."""
+    def _look(self) -> bool:
+        """Read the cookie if that was not done yet: enough for all that needs no data. Tells whether the data is there."""
         if self._presented is None:
             self._live: dict[str, Any] = {}
             self._marks: dict[str, Any] = {}
             self._manager._read_cookies(self)
+        return self._opened
 
     def _open(self) -> None:
         """Have the data there."""
-        if self._opened:
-            return
-        self._look()
-        if self._opened:
+        if self._opened or self._look():
             return
         if self._failure is not None:
             raise self._failure
@@ -304,8 +302,8 @@ class Session(MutableMapping[str, Any]):
         return self._new is None and not self._terminated and self._manager._is_superseded(self)
 
     def _changes(self) -> Changes:
-        if not self._opened:
-            return Changes()
+        if not (self._opened and (self._marks or self._live or self._cleared)):
+            return NO_CHANGES
         return collect(
             self._loaded, cleared=self._cleared, live=self._live, marks=self._marks, quick=not self._regular
         )

@@ -57,17 +57,8 @@ def unpack(plain: bytes, *, inline: bool) -> Token:
     """Read the layout of `pack`. The bytes were authenticated, as inline or as a reference, before they came here."""
     flags, sid, issued, expires, seen, epoch, revision = _HEAD.unpack_from(plain)
     payload = plain[_HEAD.size : len(plain) - (flags & _PADDING)] if inline else None
-    return Token(
-        sid,
-        issued,
-        expires,
-        seen,
-        epoch,
-        revision,
-        flags & _SSL_ONLY != 0,
-        flags & _BROWSER != 0,
-        payload,
-    )
+    ssl_only, browser = flags & _SSL_ONLY != 0, flags & _BROWSER != 0
+    return Token(sid, issued, expires, seen, epoch, revision, ssl_only, browser, payload)
 
 
 def text_length(payload_size: int) -> int:

@@ -19,16 +19,17 @@ from holdall import (
     SessionManager,
     SessionUnavailable,
     UsageError,
-    current,
+    current_session,
     run,
 )
 from holdall_stores import Stores, default_stores
 
 if TYPE_CHECKING:
+    from contextvars import Token
     from typing import Unpack
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from holdall import StoresLike
+    from holdall import Session, StoresLike
 
 log = logging.getLogger("holdall.wsgi")
 
@@ -81,9 +82,9 @@ class SessionMiddleware:
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Handle one request."""
         exchange = self.manager.open(environ.get("HTTP_COOKIE"), drive=self._drive)
-        environ["holdall.session"] = session = exchange.session
+        environ["holdall.session"] = exchange.session
         response = _Response(self, exchange, environ, start_response)
-        token = current.set(session)
+        token = current_session.set(exchange.session)
         try:
             body = self.app(environ, response.start)
         except SessionUnavailable:
@@ -91,8 +92,7 @@ class SessionMiddleware:
                 raise
             return response.refuse()
         finally:
-            exchange.session = current.get() or session
-            current.reset(token)
+            response.leave(token)
         response.body = body
         if response.status is None:
             return response  # a generator: it starts its response when it is iterated
@@ -163,9 +163,19 @@ class _Response:
     def write(self, data: bytes) -> object:
         """The imperative way to send a body (PEP 3333): starts the response."""
         if not self.sent:
-            self._exchange.session = current.get() or self._exchange.session
+            self._adopt_current()
             self.send()
         return self._write(data)
+
+    def leave(self, token: "Token[Session | None]") -> None:
+        """The application's code has run for now: whichever session it made the current one is the one to save."""
+        self._adopt_current()
+        current_session.reset(token)
+
+    def _adopt_current(self) -> None:
+        session = current_session.get()
+        if session is not None:
+            self._exchange.session = session
 
     def send(self) -> None:
         """Commit the session, and start the response with the headers that come of it."""
@@ -207,7 +217,7 @@ class _Response:
 
     def __next__(self) -> bytes:
         exchange = self._exchange
-        token = current.set(exchange.session)
+        token = current_session.set(exchange.session)
         try:
             if self._iterator is None:
                 self._iterator = iter(self.body)
@@ -217,8 +227,7 @@ class _Response:
                 raise
             return self._refuse_instead()
         finally:
-            exchange.session = current.get() or exchange.session
-            current.reset(token)
+            self.leave(token)
         if not self.sent:
             try:
                 self.send()
@@ -236,12 +245,11 @@ class _Response:
     def close(self) -> None:
         """Let the application close its body, then save what it changed after the headers."""
         exchange = self._exchange
-        token = current.set(exchange.session)
+        token = current_session.set(exchange.session)
         try:
             _close(self.body)
         finally:
-            exchange.session = current.get() or exchange.session
-            current.reset(token)
+            self.leave(token)
             self._middleware._drive(exchange.finish())
 
 

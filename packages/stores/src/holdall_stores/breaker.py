@@ -1,0 +1,59 @@
+"""`Breaker`: leaves a store alone for a while when it keeps failing. Knows no particular store."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from holdall import Answer, Command, StoreUnavailable, UsageError
+
+if TYPE_CHECKING:
+    from holdall_stores.stores import Store
+
+
+class Breaker:
+    """A store that after `failures` failures in a row raises `StoreUnavailable` at once for `pause` seconds.
+
+    After the pause one call goes through: if it gets an answer all do, if not the next pause begins. So a dead server
+    costs a request its deadline a few times only, and has peace to come back. `clock` counts seconds and never steps
+    back.
+    """
+
+    def __init__(
+        self,
+        store: "Store",
+        failures: int = 5,
+        pause: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if failures < 1:
+            raise UsageError(f"failures={failures}: at least one failure has to come first")
+        if not pause > 0:
+            raise UsageError(f"pause={pause}: give the seconds to leave the store alone, more than 0")
+        self._store = store
+        self._limit = failures
+        self._pause = pause
+        self._clock = clock
+        # No lock, which a fork could leave locked for ever: threads that meet here can at worst miscount a failure, or
+        # make two calls where one would do.
+        self._failed = 0
+        self._resume = 0.0
+
+    def execute(self, command: Command, /) -> Answer:
+        """Carry out one command, as the store does."""
+        if self._failed >= self._limit:
+            now = self._clock()
+            if now < self._resume:
+                raise StoreUnavailable(f"left alone for {self._pause} s after {self._failed} failures in a row")
+            self._resume = now + self._pause  # the others wait for what this call finds
+        try:
+            answer = self._store.execute(command)
+        except StoreUnavailable:
+            self._failed += 1
+            self._resume = self._clock() + self._pause
+            raise
+        self._failed = 0
+        return answer
+
+    def close(self) -> None:
+        """Close the store."""
+        self._store.close()

@@ -1,0 +1,132 @@
+"""What a store is, and `Stores`: the two tiers of one application, which carry out what the core asks for.
+
+Nothing is decided about sessions here, nothing is retried, and no client library is imported: each store has its own
+file. How URLs are read is in `urls.py`.
+"""
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+from holdall import Answer, Command, Deleted, Expect, Get, Missing, Put, Stored, StoreError, Tier, UsageError
+
+from holdall_stores.breaker import Breaker
+
+
+class Store(Protocol):
+    """Keeps values under keys: one tier, whatever the tier that a command names.
+
+    Threads may share a store, and a forked child may go on using it.
+    """
+
+    def execute(self, command: Command, /) -> Answer:
+        """Carry out one command within the store's deadline.
+
+        A value whose `expires` has come counts as absent. `Conflict` means that certainly no attempt of the `Put` was
+        applied. Raises `StoreTooLarge` before anything is sent, `StoreUnavailable` when there is no certain answer, and
+        no other error.
+        """
+
+    def close(self) -> None:
+        """Let go of connections and files."""
+
+
+class Stores:
+    """The tiers of an application: a cache that may forget, a durable store, or both.
+
+    Without a cache, every read goes to the durable store. Without a durable store, sessions must be made with
+    `no_datastore=True`, and end when the cache loses them. A store that keeps failing is left alone for a while: see
+    `Breaker`. Raises `UsageError` if there is neither.
+    """
+
+    def __init__(self, cache: Store | None = None, durable: Store | None = None) -> None:
+        if cache is None and durable is None:
+            raise UsageError("Stores needs cache=, durable= or both")
+        self.cache = cache
+        self.durable = durable
+        self._tiers: dict[Tier, Store] = {Tier.CACHE: _Forgetful() if cache is None else Breaker(cache)}
+        if durable is not None:
+            self._tiers[Tier.DURABLE] = Breaker(durable)
+
+    @classmethod
+    def from_urls(cls, cache: str | None = None, durable: str | None = None) -> "Stores":
+        """Make the stores that URLs describe, and connect to nothing yet. Times in seconds, sizes in bytes.
+
+        - `memcached://host:port,host:port`, `?timeout=&connect_timeout=&max_pool_size=&max_value_bytes=`; a cache only
+        - `memcached+unix:///path/to/socket`, with the same parameters
+        - `datastore://project/namespace?database=&emulator=host:port&timeout=`
+        - `sqlite:///relative/path` or `sqlite:////absolute/path`, `?timeout=`
+        - `memory://?max_bytes=`, for this process alone
+
+        Raises `UsageError` for anything else, and where the extra that brings the store's client is not installed.
+        """
+        from holdall_stores.urls import cache_from_url, durable_from_url
+
+        return cls(
+            cache=None if cache is None else cache_from_url(cache),
+            durable=None if durable is None else durable_from_url(durable),
+        )
+
+    def execute(self, commands: tuple[Command, ...], /) -> tuple[Answer | StoreError, ...]:
+        """Carry out commands one by one; answers in their order, with an error in the place of its answer.
+
+        Raises `UsageError` for a command whose tier is not there.
+        """
+        return tuple([self._answer(command) for command in commands])
+
+    def close(self) -> None:
+        """Close both stores."""
+        for store in (self.cache, self.durable):
+            if store is not None:
+                store.close()
+
+    def _answer(self, command: Command) -> Answer | StoreError:
+        store = self._tiers.get(command.tier)
+        if store is None:
+            raise UsageError(
+                "there is no durable store: give Stores a durable=, or sessions no_datastore=True"
+                if command.tier is Tier.DURABLE
+                else f"no store keeps the {command.tier.value} tier: it is in the browser"
+            )
+        try:
+            return store.execute(command)
+        except StoreError as error:
+            return error
+
+
+def default_stores(folder: str | os.PathLike[str] = ".") -> Stores:
+    """Return what an application gets that names no stores: SQLite in `holdall.sqlite3` in that folder.
+
+    The environment variable HOLDALL_SQLITE, if it is set, is the path instead.
+    """
+    from holdall_stores.sqlite import SQLite
+
+    return Stores(durable=SQLite(os.environ.get("HOLDALL_SQLITE") or Path(folder, "holdall.sqlite3")))
+
+
+def is_expected(expect: int | Expect, version: int | None) -> bool:
+    """Tell whether a `Put` with this `expect` may replace what is there: a version, or None for nothing."""
+    if expect is Expect.ANYTHING:
+        return True
+    return version is None if expect is Expect.ABSENT else version == expect
+
+
+def next_version(last: int, now: float) -> int:
+    """Return a version above `last`, and above all that were given before a restore brought an older `last`.
+
+    `now` is in seconds UTC since 1970. No store keeps up a million writes per second, so the microseconds since 1970
+    are ahead of any version that was given earlier; `last` carries on where the clock was set back.
+    """
+    return max(last + 1, int(now * 1_000_000))
+
+
+class _Forgetful:
+    """The cache of an application without one: it evicts at once, and a cache that does is a legal cache."""
+
+    def execute(self, command: Command, /) -> Answer:
+        if isinstance(command, Get):
+            return Missing()
+        return Stored(None) if isinstance(command, Put) else Deleted()
+
+    def close(self) -> None:
+        pass
