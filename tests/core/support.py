@@ -42,9 +42,7 @@ class World:
 
     def __init__(self, **options: Any) -> None:
         self.clock = options.pop("clock", None) or FakeClock()
-        self.stores = options.pop("stores", None) or RecordingStores(
-            self.clock, limit=options.pop("limit", None)
-        )
+        self.stores = options.pop("stores", None) or RecordingStores(self.clock, limit=options.pop("limit", None))
         self.manager = SessionManager(options.pop("key", KEY), clock=self.clock, **options)
         self.browser = Browser()
         self.headers: list[tuple[str, str]] = []
@@ -56,17 +54,13 @@ class World:
     def open(self, browser: Browser | None = None) -> Exchange:
         return self.manager.open((browser or self.browser).header, drive=self.drive)
 
-    def close(
-        self, exchange: Exchange, browser: Browser | None = None, status: int = 200
-    ) -> list[tuple[str, str]]:
+    def close(self, exchange: Exchange, browser: Browser | None = None, status: int = 200) -> list[tuple[str, str]]:
         self.headers = run(exchange.commit(status=status, headers=[]), self.stores)
         (browser or self.browser).receive(self.headers)
         self.receipt = run(exchange.finish(), self.stores)
         return self.headers
 
-    def request(
-        self, act: Callable[[Session], Any], browser: Browser | None = None, status: int = 200
-    ) -> Any:
+    def request(self, act: Callable[[Session], Any], browser: Browser | None = None, status: int = 200) -> Any:
         """Handle one request whole, and return what the application made of it. `did` then tells its commands."""
         del self.stores.commands[:], self.stores.answers[:]
         exchange = self.open(browser)

@@ -19,9 +19,7 @@ CHANGES = st.builds(
 
 
 @given(maps, CHANGES, CHANGES)
-def test_replay_on_newer_data_keeps_what_others_changed(
-    values: dict[str, Any], mine: Changes, others: Changes
-) -> None:
+def test_replay_on_newer_data_keeps_what_others_changed(values: dict[str, Any], mine: Changes, others: Changes) -> None:
     """Replayed on a newer record, mine win on my keys and theirs stay on all others, unless I cleared."""
     newer, _ = others.apply(values)
     result, _ = mine.apply(newer)

@@ -1,8 +1,8 @@
 """One request and its response: headers, receipts, and the session that is set."""
 
 import pytest
-
 from holdall import CookieOptions, Session, SessionManager, Tier, run
+
 from tests.core.support import KEY, World, big
 
 
@@ -36,7 +36,9 @@ class TestHeaders:
         assert complete[:2] == before
         assert len([1 for field, _ in complete if field == "Set-Cookie"]) == 2
 
-    @pytest.mark.parametrize("look", [len, list, bool, dict, lambda s: "x" in s, lambda s: s.get("x"), Session.is_active])
+    @pytest.mark.parametrize(
+        "look", [len, list, bool, dict, lambda s: "x" in s, lambda s: s.get("x"), Session.is_active]
+    )
     def test_vary_on_any_access(self, look: object) -> None:
         """Whatever was asked of the session, the response varies by cookie."""
         world = World()

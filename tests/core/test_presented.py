@@ -4,10 +4,10 @@ import itertools
 import logging
 
 import pytest
+from holdall import Session
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdall import Session
 from tests.core.support import OTHER_KEY, Browser, World, big
 
 NAME = "__Host-session"
@@ -82,9 +82,7 @@ def test_any_changed_character_opens_nothing(at: int, character: str) -> None:
     assert world.stores.commands == []
 
 
-@pytest.mark.parametrize(
-    "options", [{"key": OTHER_KEY}, {"audience": "another"}], ids=["key", "audience"]
-)
+@pytest.mark.parametrize("options", [{"key": OTHER_KEY}, {"audience": "another"}], ids=["key", "audience"])
 def test_token_of_another_is_junk(options: dict[str, str]) -> None:
     """A token of another key or audience opens nothing."""
     world = World()

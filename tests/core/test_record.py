@@ -5,9 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 times = st.integers(0, 2**63)
-wires = st.one_of(
-    st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.text(max_size=5), st.binary()
-)
+wires = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.text(max_size=5), st.binary())
 RECORDS = st.builds(
     Record,
     issued=times,

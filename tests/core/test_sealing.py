@@ -183,11 +183,6 @@ class TestRotation:
         """What only a removed key could open is junk."""
         assert box(OTHER_KEY).open(box(KEY).seal(b"text", CONTEXT, 1.0), CONTEXT) is None
 
-    def test_is_current(self) -> None:
-        """A box tells whether sealed bytes are of its first key."""
-        assert box(KEY, OTHER_KEY).is_current(box(KEY).seal(b"", CONTEXT, 1.0))
-        assert not box(OTHER_KEY, KEY).is_current(box(KEY).seal(b"", CONTEXT, 1.0))
-
     def test_str_and_bytes_are_the_same_key(self) -> None:
         """A str key counts as its UTF-8 bytes."""
         assert box("ключ" + KEY).open(box(("ключ" + KEY).encode()).seal(b"text", CONTEXT, 1.0), CONTEXT) == b"text"

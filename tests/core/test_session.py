@@ -68,7 +68,7 @@ class TestMapping:
             assert len(session) == 3
             assert session
             assert dict(session.items()) == {"n": 1, "list": [1, {"a": 2}], "extra": extra}
-            assert list(session.values())[0] == 1
+            assert next(iter(session.values())) == 1
             with pytest.raises(KeyError):
                 session["none"]
 
@@ -178,11 +178,7 @@ class TestMapping:
         assert world.read()["n"] == 1
 
     @given(
-        st.lists(
-            st.tuples(
-                st.sampled_from(["set", "del", "pop", "clear", "incr", "quick"]), st.sampled_from("abc")
-            )
-        ),
+        st.lists(st.tuples(st.sampled_from(["set", "del", "pop", "clear", "incr", "quick"]), st.sampled_from("abc"))),
         st.lists(st.tuples(st.sampled_from("abc"), st.integers()), max_size=3),
         st.booleans(),
     )
@@ -424,7 +420,7 @@ class TestBySid:
         assert world.stores.commands == []
 
     def test_a_worker_writes(self) -> None:
-        """Changes through open_sid are stored and seen by the browser's next request, once its trust in the cache allows."""
+        """Changes through open_sid are stored and seen by the browser's next request."""
         world = begun(big())
         sid = world.request(lambda session: session.sid)
         exchange = world.manager.open_sid(sid, drive=world.drive)

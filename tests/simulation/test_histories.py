@@ -242,7 +242,7 @@ def test_promotions_lose_nothing_that_was_acknowledged_as_stored(seed: int) -> N
 @pytest.mark.parametrize("threshold", [0, 3800], ids=["stored", "inline first"])
 @pytest.mark.parametrize("seed", range(int(os.environ.get("HOLDALL_HISTORIES", "100"))))
 def test_what_ended_stays_ended(seed: int, threshold: int) -> None:
-    """After an acknowledged logout or new id, nothing reads the old session beyond the trust in the cache, or writes it."""
+    """After an acknowledged logout or new id, nothing reads the old session beyond the trust, or writes it."""
     world = Simulation(seed, fault_rate=0.0, cookie_only_threshold=threshold)
     world.finish_one("begin", assign("secret", "x" * world.random.choice([10, 6000])))
     world.settle()

@@ -2,8 +2,8 @@
 
 A `SessionManager` turns the Cookie headers of a request into a `Session`, a mapping that the application changes as it
 likes, and what was changed into the Set-Cookie headers of the response. A small session rides in one encrypted cookie;
-a bigger one goes to the stores, and nothing but `Get`, `Put` and `Delete` is ever asked of them. The core does no I/O: its
-flows yield commands, and `run` or `arun` has them carried out.
+a bigger one goes to the stores, and nothing but `Get`, `Put` and `Delete` is ever asked of them. The core does no
+I/O: its flows yield commands, and `run` or `arun` has them carried out.
 """
 
 from holdall.codec import register_type as register_type

@@ -106,9 +106,7 @@ def collect(
     return changes
 
 
-def overlay(
-    inline: Mapping[str, Wire], record: Mapping[str, Wire], changed: Iterable[str] | None
-) -> dict[str, Wire]:
+def overlay(inline: Mapping[str, Wire], record: Mapping[str, Wire], changed: Iterable[str] | None) -> dict[str, Wire]:
     """Lay what a record says of its changed keys over inline data; None for `changed` means every key."""
     if changed is None:
         return dict(record)

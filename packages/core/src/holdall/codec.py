@@ -1,8 +1,8 @@
 """Session values to bytes and back, key by key, so that what goes in comes out equal and of the same type.
 
-A scalar stands for itself; anything else becomes MessagePack bytes of its own, with extension types for what MessagePack
-does not know. Nothing about cookies, records or sessions belongs here, and nothing that runs code named by the data: an
-extension type is a row of the table below, or a class that the application registered.
+A scalar stands for itself; anything else becomes MessagePack bytes of its own, with extension types for what
+MessagePack does not know. Nothing about cookies or records belongs here, and nothing that runs code named by the data:
+an extension type is a row of the table below, or a class that the application registered.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from holdall.errors import UsageError
 
 T = TypeVar("T")
 
-Wire: TypeAlias = None | bool | int | float | str | bytes
+Wire: TypeAlias = bool | int | float | str | bytes | None
 """What a key of a session's map holds: a scalar as it is, or the packed form of anything else, also of bytes."""
 
 Pack: TypeAlias = Callable[[Any], bytes]
@@ -51,6 +51,7 @@ _NESTING = 64
 
 _LEAVES = frozenset({type(None), bool, int, float, str, bytes})
 _CONTAINERS = frozenset({list, dict, tuple, set, frozenset})
+_A_KEY = object()  # stands for the place of a key in messages
 # These ormsgpack writes without asking, the first two as if they were bytes.
 _RAW = frozenset({bytearray, memoryview, Ext, ormsgpack.Fragment})
 
@@ -111,9 +112,9 @@ def _write_datetime(value: datetime, pack: Pack) -> bytes:
 
 
 def _read_datetime(data: bytes, unpack: Unpack) -> datetime:
-    *fields, last = _DATETIME.unpack_from(data)
+    year, month, day, hour, minute, second, last = _DATETIME.unpack_from(data)
     zone = _read_zone(data, _DATETIME.size, unpack)
-    return datetime(*fields, last % _FOLD, zone, fold=last // _FOLD)
+    return datetime(year, month, day, hour, minute, second, last % _FOLD, zone, fold=last // _FOLD)
 
 
 def _write_time(value: time, pack: Pack) -> bytes:
@@ -122,8 +123,9 @@ def _write_time(value: time, pack: Pack) -> bytes:
 
 
 def _read_time(data: bytes, unpack: Unpack) -> time:
-    *fields, last = _TIME.unpack_from(data)
-    return time(*fields, last % _FOLD, _read_zone(data, _TIME.size, unpack), fold=last // _FOLD)
+    hour, minute, second, last = _TIME.unpack_from(data)
+    zone = _read_zone(data, _TIME.size, unpack)
+    return time(hour, minute, second, last % _FOLD, zone, fold=last // _FOLD)
 
 
 def _write_timezone(value: timezone, pack: Pack) -> bytes:
@@ -147,6 +149,18 @@ def _write_zoneinfo(value: ZoneInfo, _: Pack) -> bytes:
     if value.key is None:
         raise _RefusalError("a ZoneInfo without a key cannot be kept: make it with ZoneInfo(key)")
     return value.key.encode()
+
+
+def _read_zoneinfo(data: bytes, _: Unpack) -> ZoneInfo:
+    key = data.decode()
+    try:
+        return ZoneInfo(key)
+    except KeyError as error:
+        raise UsageError(f"the session holds the time zone {key!r}, which is unknown here: install tzdata") from error
+
+
+def _write_fraction(value: Fraction, pack: Pack) -> bytes:
+    return pack([value.numerator, value.denominator])
 
 
 def _read_object(data: bytes, unpack: Unpack) -> Any:
@@ -185,9 +199,7 @@ KINDS = (
     Kind(20, complex, lambda z, _: _COMPLEX.pack(z.real, z.imag), lambda data, _: complex(*_COMPLEX.unpack(data))),
     # In upper case, because the case of the exponent depends on the thread's decimal context.
     Kind(21, Decimal, lambda value, _: str(value).upper().encode(), lambda data, _: Decimal(data.decode())),
-    Kind(
-        22, Fraction, lambda value, pack: pack([*value.as_integer_ratio()]), lambda data, unpack: Fraction(*unpack(data))
-    ),
+    Kind(22, Fraction, _write_fraction, lambda data, unpack: Fraction(*unpack(data))),
     Kind(23, UUID, lambda value, _: value.bytes, lambda data, _: UUID(bytes=data)),
     Kind(24, datetime, _write_datetime, _read_datetime),
     Kind(25, date, lambda d, _: _DATE.pack(d.year, d.month, d.day), lambda data, _: date(*_DATE.unpack(data))),
@@ -199,10 +211,11 @@ KINDS = (
         lambda data, _: timedelta(*_TIMEDELTA.unpack(data)),
     ),
     Kind(28, timezone, _write_timezone, _read_timezone),
-    Kind(29, ZoneInfo, _write_zoneinfo, lambda data, _: ZoneInfo(data.decode())),
+    Kind(29, ZoneInfo, _write_zoneinfo, _read_zoneinfo),
 )
 """The types that are kept beside those of MessagePack itself: None, bool, int, float, str, bytes, list and dict."""
 
+_BUILT_IN: frozenset[type] = _LEAVES | _CONTAINERS | {kind.type for kind in KINDS}
 _WRITERS: dict[type, tuple[int, Write]] = {kind.type: (kind.tag, kind.write) for kind in KINDS}
 _READERS: dict[int, Read] = {
     **{kind.tag: kind.read for kind in KINDS},
@@ -222,7 +235,7 @@ def _writer(kind: type) -> tuple[int, Write]:
         if base in _WITH_SUBCLASSES:
             return _WRITERS[base]
     name = _name(kind)
-    for base in (*_LEAVES, *_CONTAINERS, *(row.type for row in KINDS)):
+    for base in (str, bytes, int, float, list, dict, tuple, set, frozenset):
         if issubclass(kind, base):
             raise _RefusalError(
                 f"a {name} cannot be kept: convert it, as in {base.__name__}(value), "
@@ -240,7 +253,7 @@ def _name(kind: type) -> str:
 # -- writing -----------------------------------------------------------------------------------------------------------
 
 
-def encode(value: object, before: Wire = None) -> Wire:
+def encode(value: Any, before: Wire = None) -> Wire:
     """Return what a value is kept as. Equal bytes mean equal values of equal types.
 
     `before` is what the key held when it was read: if the value was not changed since, exactly that is returned, and
@@ -251,15 +264,15 @@ def encode(value: object, before: Wire = None) -> Wire:
     """
     kind = type(value)
     if kind is str:
-        if value.isascii() or _is_well_formed(value):  # type: ignore[attr-defined, arg-type]
-            return value  # type: ignore[return-value]
+        if value.isascii() or _is_well_formed(value):
+            return value  # type: ignore[no-any-return]
     elif kind is int:
-        if _INT_MIN <= value <= _INT_MAX:  # type: ignore[operator]
-            return value  # type: ignore[return-value]
+        if _INT_MIN <= value <= _INT_MAX:
+            return value  # type: ignore[no-any-return]
     elif kind is bytes:
         return packb(value)
     elif kind in _LEAVES:
-        return value  # type: ignore[return-value]
+        return value  # type: ignore[no-any-return]
     try:
         packed = packb(_batched(value) if kind is list else value, _hook, _OPTIONS)
         if packed == before:
@@ -285,7 +298,7 @@ def _is_well_formed(text: str) -> bool:
 
 
 def _batched(value: list[Any]) -> Any:
-    """Make one extension value of a list of nothing but tuples: an extension call for each would cost ten times more."""
+    """Make one extension value of a list of nothing but tuples: one for each would take five times as long to write."""
     if value and type(value[0]) is tuple and {tuple}.issuperset(map(type, value)):
         return Ext(_TUPLES, packb([*map(list, value)], _hook, _OPTIONS))
     return value
@@ -353,8 +366,8 @@ def _pack_plain(plain: Any) -> bytes:
 def _plain(value: Any, room: int) -> Any:
     """Make of any value one that ormsgpack writes without a hook, or raise `_RefusalError`.
 
-    The slow way, for what ormsgpack cannot do or would do wrong, and to find out what cannot be kept. `room` is how many
-    more extension values may be nested.
+    The slow way, for what ormsgpack cannot do or would do wrong, and to find out what cannot be kept. `room` is how
+    many more extension values may be nested.
     """
     kind = type(value)
     if kind is str:
@@ -371,7 +384,7 @@ def _plain(value: Any, room: int) -> Any:
     if not room:
         raise _RefusalError(_TOO_DEEP)
     if kind is dict:
-        keys = _plain_items(repeat(None), value, room - 1)
+        keys = _plain_items(repeat(_A_KEY), value, room - 1)
         return Ext(_MAP, _pack_plain([keys, _plain_items(value, value.values(), room - 1)]))
     tag, write = _writer(kind)
     return Ext(tag, write(value, lambda inner: _pack_plain(_plain(inner, room - 1))))
@@ -383,13 +396,15 @@ def _plain_items(keys: Iterable[Any], items: Iterable[Any], room: int) -> list[A
         try:
             done.append(_plain(item, room))
         except _RefusalError as refusal:
-            kind = type(key)
-            if kind is str or kind is int:
-                refusal.steps.append(f"[{key!r}]")
-            else:
-                refusal.steps.append("[a key]" if key is None else f"[a {kind.__name__}]")
+            refusal.steps.append(_step(key))
             raise
     return done
+
+
+def _step(key: Any) -> str:
+    if key is _A_KEY:
+        return "[a key]"
+    return f"[{key!r}]" if type(key) in (str, int) else f"[a {type(key).__name__}]"
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -495,20 +510,20 @@ def register_type(
 ) -> type[T]:
     """Have the objects of a class kept in sessions, in this whole process; do it at start-up. Returns the class.
 
-    `encode` turns an object into anything that can be kept, `decode` makes an equal object of that again. A dataclass or
-    an enum needs neither, and `@register_type` above it is enough. A dataclass is kept field by field and made again without
-    `__init__` or `__post_init__`: a field that the class got since takes its default, one that it lost is dropped. A
-    member of an enum is kept by its name, a flag by its value.
+    `encode` turns an object into anything that can be kept, `decode` makes an equal object of that again. A dataclass
+    or an enum needs neither, and `@register_type` above it is enough. A dataclass is kept field by field and made again
+    without `__init__` or `__post_init__`: a field that the class got since takes its default, one that it lost is
+    dropped. A member of an enum is kept by its name, a flag by its value.
 
     `name` is what stored sessions call the class; by default its module and qualified name. Registered under several
-    names, it is written under the last and read under all, so that classes can move. `subclasses` has the objects of all
-    its subclasses kept the same way, unless they are registered themselves.
+    names, it is written under the last and read under all, so that classes can move. `subclasses` has the objects of
+    all its subclasses kept the same way, unless they are registered themselves.
 
     Raises `UsageError` if a function is missing, another class has the name, or the type is kept anyway.
     """
     if not isinstance(cls, type):
         raise UsageError(f"register_type takes a class, not a {_name(type(cls))}")
-    if cls in _LEAVES or cls in _CONTAINERS or any(cls is kind.type for kind in KINDS):
+    if cls in _BUILT_IN:
         raise UsageError(f"register_type({cls.__name__}): this type is kept already, there is nothing to register")
     if encode is None and decode is None and not subclasses:
         encode, decode = _own_functions(cls)
@@ -545,13 +560,13 @@ def _own_functions(cls: type[Any]) -> tuple[Callable[[Any], object] | None, Call
     if issubclass(cls, enum.Flag):
         return (lambda flag: flag.value), cls
     if issubclass(cls, enum.Enum):
-        return (lambda member: member.name), cls.__getitem__
+        return (lambda member: member.name), (lambda name: cls[name])
     if not dataclasses.is_dataclass(cls) or cls.__new__ is not object.__new__:
         return None, None
     fields = dataclasses.fields(cls)
 
     def to_content(value: Any) -> dict[str, Any]:
-        return {field.name: getattr(value, field.name) for field in fields}
+        return {field.name: getattr(value, field.name) for field in fields if hasattr(value, field.name)}
 
     def from_content(content: dict[str, Any]) -> Any:
         value = object.__new__(cls)
@@ -562,8 +577,10 @@ def _own_functions(cls: type[Any]) -> tuple[Callable[[Any], object] | None, Call
                 item = field.default
             elif field.default_factory is not dataclasses.MISSING:
                 item = field.default_factory()
-            else:
+            elif field.init:
                 raise UsageError(f"the field {field.name} has no default, and the session was written without it")
+            else:
+                continue  # never set by `__init__` either
             object.__setattr__(value, field.name, item)  # also where the class is frozen
         return value
 

@@ -1,7 +1,8 @@
 """All that the core can ask of a store, and all that a store can answer.
 
 Three commands, five answers, nothing else. No I/O, no decision and no format belongs here: values are opaque bytes to a
-store, and keys are opaque ASCII strings. An error is not an answer: a store that cannot answer raises `errors.StoreError`.
+store, and keys are opaque ASCII strings. An error is not an answer: a store that cannot answer raises
+`errors.StoreError`.
 """
 
 import enum

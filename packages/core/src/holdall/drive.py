@@ -32,7 +32,8 @@ Steps: TypeAlias = Generator[Step, Any, T]
 Flow: TypeAlias = Steps[T] | Finished[T]
 """Yields steps, is sent their answers, returns a `T`.
 
-For one command it is sent the answer, or the store's error is thrown in; for a tuple it is sent the tuple of answers and errors.
+For one command it is sent the answer, or the store's error is thrown in; for a tuple it is sent the tuple of answers
+and errors.
 """
 
 

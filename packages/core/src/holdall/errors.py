@@ -28,9 +28,7 @@ class SessionTooLarge(HoldallError):
     """
 
     def __init__(self, size: int, limit: int) -> None:
-        super().__init__(
-            f"the session takes {size} bytes where at most {limit} can be stored: keep less in it"
-        )
+        super().__init__(f"the session takes {size} bytes where at most {limit} can be stored: keep less in it")
         self.size = size
         self.limit = limit
 

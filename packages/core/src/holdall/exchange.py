@@ -1,7 +1,7 @@
 """One request and its response: from what the application did to its session to Set-Cookie headers.
 
-What happens is decided in `outcome`, and how the stores are brought to it is in `tiers`; here the decision becomes commands
-and cookies. Sessions are opened, and loaded, by `manager`.
+What happens is decided in `outcome`, and how the stores are brought to it is in `tiers`; here the decision becomes
+commands and cookies. Sessions are opened, and loaded, by `manager`.
 """
 
 import logging
@@ -41,7 +41,7 @@ class Receipt:
     tier: Tier | None
     """Where the session is now; None if there is none."""
     durable: bool
-    """What the application last wrote, if anything, is in the durable tier or with the browser: no cache can lose it."""
+    """What the application last wrote is in the durable tier or with the browser: no cache can lose it."""
     cookie_bytes: int
     """The bytes of all Set-Cookie values of ours in this response."""
     conflicts: tuple[SessionConflict, ...]
@@ -126,7 +126,7 @@ class Exchange:
                 )
         return Finished(self._receipt())
 
-    # -- what is wished -----------------------------------------------------------------------------------------------------
+    # -- what is wished ----------------------------------------------------------------------------------------------
 
     def _wish(self, changes: Changes) -> Wish:
         session = self.session
@@ -136,9 +136,7 @@ class Exchange:
             return Wish.END
         if session._gone is not None:
             if changes:
-                self._report(
-                    "the session got a new id a moment ago: this request's changes are dropped", changes.keys
-                )
+                self._report("the session got a new id a moment ago: this request's changes are dropped", changes.keys)
             return Wish.NOTHING
         persist = session._persist and not session._is_stored()
         if not changes and not persist:
@@ -153,7 +151,7 @@ class Exchange:
             return Home.GONE
         return Home.STORE if session._token.payload is None else Home.COOKIE
 
-    # -- carrying it out ----------------------------------------------------------------------------------------------------
+    # -- carrying it out ---------------------------------------------------------------------------------------------
 
     def _store(
         self,
@@ -168,7 +166,7 @@ class Exchange:
         old, new = session._token, session._new
         base: Held | Inline | None = session._held
         if base is None and old is not None and old.payload is not None:
-            base = self._inline_base(old, now)
+            base = self._inline_base(old)
         result: Written | Gone | dict[str, Wire] | None = None
         if outcome.write is Write.CACHE_ONLY and isinstance(base, Held) and old is not None:
             quick = yield from tiers.update_quickly(store_key(old.sid), base, changes, now)
@@ -189,9 +187,7 @@ class Exchange:
         if outcome.ends_old and outcome.write is not Write.MOVE and old is not None:
             yield from self._end(old, now)
         if isinstance(result, Gone):
-            self._report(
-                "the session ended while this request changed it: its changes are dropped", changes.keys
-            )
+            self._report("the session ended while this request changed it: its changes are dropped", changes.keys)
             session._gone, session._new, session._regenerated = result, None, False
             return self._respond(headers, [])
         if isinstance(result, Written):
@@ -209,9 +205,7 @@ class Exchange:
             store_key(session._token.sid), held, changes, held.record.revision, manager._now()
         )
         if isinstance(result, Gone):
-            self._report(
-                "the session ended while this request changed it: its changes are dropped", changes.keys
-            )
+            self._report("the session ended while this request changed it: its changes are dropped", changes.keys)
             session._gone = result
         else:
             session._held = result.held
@@ -230,7 +224,7 @@ class Exchange:
             # The cookie goes all the same; only a slow request could still bring this session back.
             log.error("the end of a session in the cookie could not be recorded")
 
-    def _inline_base(self, token: Token, now: int) -> Inline:
+    def _inline_base(self, token: Token) -> Inline:
         session = self.session
         presented = session._presented
         assert presented is not None
@@ -254,11 +248,9 @@ class Exchange:
             return False
         return tokens.text_length(len(pack_map(values))) <= manager._inline_limit
 
-    # -- cookies ------------------------------------------------------------------------------------------------------------
+    # -- cookies -----------------------------------------------------------------------------------------------------
 
-    def _ride(
-        self, outcome: Outcome, values: dict[str, Wire], payload: bytes, now: int, headers: Headers
-    ) -> Headers:
+    def _ride(self, outcome: Outcome, values: dict[str, Wire], payload: bytes, now: int, headers: Headers) -> Headers:
         """The session is in the cookie, or nowhere."""
         session = self.session
         self._discarded = False
@@ -357,7 +349,7 @@ class Exchange:
         self._cookies = cookies
         return with_session_headers(headers, cookies) if cookies else with_vary_cookie(headers)
 
-    # -- reporting ----------------------------------------------------------------------------------------------------------
+    # -- reporting ---------------------------------------------------------------------------------------------------
 
     def _report(self, reason: str, keys: tuple[str, ...] | None) -> None:
         self._conflicts += (SessionConflict(reason, keys or ()),)

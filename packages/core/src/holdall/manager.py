@@ -37,13 +37,14 @@ _QUIET = 10.0  # seconds between two log lines about cookies that did not open
 class SessionManager:
     """Knows the keys and the settings, and opens the session of a request.
 
-    `cookie_key`: one secret or a list of them, each at least 32 bytes (a str counts as UTF-8); the first seals, all open.
-    See `generate_key`. `lifetime`: from a session's start to its absolute end. `idle_timeout`: since the last touched
-    request, exact to its last tenth; None for none. `cookie_only_threshold`: the most characters a session may take as a
-    cookie value; beyond, it goes to the stores. `no_datastore`: keep stored sessions in the cache alone; they may be
-    lost. `audience`: sessions are shared by applications with the same key, cookie name and audience. `cache_trust`: how
-    long a cache entry is believed before the durable tier is asked again. `save_on_error`: save although the status is
-    500 or above. `clock` returns seconds UTC since 1970, `random` that many random bytes.
+    `cookie_key`: one secret or a list of them, each at least 32 bytes (a str counts as UTF-8); the first seals, all
+    open. See `generate_key`. `lifetime`: from a session's start to its absolute end. `idle_timeout`: since the last
+    touched request, exact to its last tenth; None for none. `cookie_only_threshold`: the most characters a session
+    may take as a cookie value; beyond, it goes to the stores. `no_datastore`: keep stored sessions in the cache
+    alone; they may be lost. `audience`: sessions are shared by applications with the same key, cookie name and
+    audience. `cache_trust`: how long a cache entry is believed before the durable tier is asked again.
+    `save_on_error`: save although the status is 500 or above. `clock` returns seconds UTC since 1970, `random` that
+    many random bytes.
 
     Raises `UsageError`, which is a `ValueError`, for settings that cannot work. Make one per process, and share it.
     """
@@ -108,7 +109,8 @@ class SessionManager:
     def open(self, cookie_headers: CookieHeaders, *, drive: Drive | None = None) -> "Exchange":
         """Open the session of a request, which costs next to nothing until it is touched.
 
-        `cookie_headers`: the raw values of the Cookie headers, None without any. `drive`: runs a flow to its end, such as
+        `cookie_headers`: the raw values of the Cookie headers, None without any. `drive`: runs a flow to its end,
+        such as
         `run` bound to stores; the session then loads itself when it is touched. None: touching a session that is in a
         store raises `SessionNotLoaded` until `Exchange.load` was driven.
         """
@@ -141,12 +143,12 @@ class SessionManager:
         if any(field.lower() == "set-cookie" and "; Secure" in value for field, value in headers):
             self._warned_of_http = True
             log.warning(
-                "a Secure session cookie was sent over plain http to a host that is not loopback: browsers will not send "
-                "it back. Serve https; behind a proxy that does, have the server take the scheme from it; for tests or a "
-                "plain http network, use CookieOptions(secure=False)"
+                "a Secure session cookie was sent over plain http to a host that is not loopback: browsers will not "
+                "send it back. Serve https; behind a proxy that does, have the server take the scheme from it; for "
+                "tests or a plain http network, use CookieOptions(secure=False)"
             )
 
-    # -- for Session -----------------------------------------------------------------------------------------------------
+    # -- for Session -------------------------------------------------------------------------------------------------
 
     def _read_cookies(self, session: Session) -> None:
         if not session._headers:
@@ -206,11 +208,7 @@ class SessionManager:
 
     def _is_superseded(self, session: Session) -> bool:
         gone = session._gone
-        return (
-            gone is not None
-            and gone.ending is Ending.REGENERATED
-            and abs(self._now() - gone.time) < _SUPERSEDED_MS
-        )
+        return gone is not None and gone.ending is Ending.REGENERATED and abs(self._now() - gone.time) < _SUPERSEDED_MS
 
     def _now(self) -> int:
         return int(self.clock() * 1000)

@@ -1,7 +1,8 @@
 """The table: what a commit does, for every state a session can be in.
 
-Whether and where a session is written, and which cookie the response sets, is decided by `decide` and nowhere else. It is
-a pure function of three small facts, tabulated once; how its decision is carried out is in `tiers` (stores) and `exchange` (cookies).
+Whether and where a session is written, and which cookie the response sets, is decided by `decide` and nowhere else.
+It is a pure function of three small facts, tabulated once; how its decision is carried out is in `tiers` (stores)
+and `exchange` (cookies).
 """
 
 import enum
@@ -91,9 +92,7 @@ def _decide(home: Home, wish: Wish, fits: bool) -> Outcome:
     return Outcome(Write.UPDATE, False, Cookie.REFERENCE)
 
 
-TABLE = {
-    (home, wish, fits): _decide(home, wish, fits) for home in Home for wish in Wish for fits in (True, False)
-}
+TABLE = {(home, wish, fits): _decide(home, wish, fits) for home in Home for wish in Wish for fits in (True, False)}
 """Every row, in the order of the enumerations: what the documentation shows."""
 
 

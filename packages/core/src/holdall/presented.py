@@ -1,7 +1,7 @@
 """Which session a request presents: chosen among the values under our two cookie names that authenticate.
 
-Parsing is in `cookies`, opening in `sealing`, the layout in `token`. A value that does not open is ignored here, whatever
-the reason; order in the header never decides.
+Parsing is in `cookies`, opening in `sealing`, the layout in `token`. A value that does not open is ignored here,
+whatever the reason; order in the header never decides.
 """
 
 from typing import NamedTuple
@@ -87,12 +87,7 @@ def choose(header: str, inline: Reader, reference: Reader, now: float, idle_time
         if (best := _highest([pair for pair in found if _is_live(pair[0], now, idle_timeout)])) is not None
     ]
     best = max(live, key=lambda pair: pair[0].rank, default=None)
-    if (
-        best is not None
-        and len(live) == 2
-        and live[0][0].sid != live[1][0].sid
-        and live[0][0].rank == live[1][0].rank
-    ):
+    if best is not None and len(live) == 2 and live[0][0].sid != live[1][0].sid and live[0][0].rank == live[1][0].rank:
         best = None  # two sessions of the same instant: nothing tells which one is meant
     expired = not any(_is_live(token, now, idle_timeout) for token, _ in (*inlines, *references))
     chosen, sealed = best if best is not None else (None, b"")

@@ -16,9 +16,7 @@ WRITES_KEPT = 8
 _CHANGED_KEPT = 64
 
 _FORMAT = 1
-_HEAD = Struct(
-    ">BBQQHIIB"
-)  # format, flags, issued, expires, epoch, revision, changed size, number of write ids
+_HEAD = Struct(">BBQQHIIB")  # format, flags, issued, expires, epoch, revision, changed size, number of write ids
 _MARKER = Struct(">BBQQ8s")  # format, kind, time, expires, write id
 _NOTE = Struct(">QQ")  # durable version, confirmed at
 _DATA = 0b1

@@ -150,10 +150,6 @@ class Box:
             self._keep_derived(prefix, derived)
         return plaintext
 
-    def is_current(self, sealed: bytes) -> bool:
-        """Return whether sealed bytes, which did open, were sealed with the first key: else seal them anew."""
-        return sealed[:_HEAD] == self._head
-
 
 def token_id(sealed: bytes) -> bytes:
     """Return 12 bytes that tell one seal from every other: the half of its nonce that is fresh at each."""

@@ -1,8 +1,8 @@
 """The mapping that applications use: `session["n"] = 1`, and the session verbs.
 
 It loads itself at the first touch, keeps what was read beside what the application made of it, and does nothing else:
-where the session is written is decided by `outcome`, how by `exchange` and `tiers`. Attributes with a leading underscore
-are shared with `exchange`, and with nobody else.
+where the session is written is decided by `outcome`, how by `exchange` and `tiers`. Attributes with a leading
+underscore are shared with `exchange`, and with nobody else.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -26,9 +26,9 @@ _EMPTY: dict[str, Wire] = {}
 class Session(MutableMapping[str, Any]):
     """The session of one request: a mapping of str keys to values of any kind the codec knows.
 
-    It begins by itself with the first assignment. Values may be changed in place. Nothing is written before the response
-    starts, and then only if something changed. Every method that needs the data may raise `SessionUnavailable` (the
-    store does not answer) or `SessionNotLoaded` (the adapter must load it first).
+    It begins by itself with the first assignment. Values may be changed in place. Nothing is written before the
+    response starts, and then only if something changed. Every method that needs the data may raise
+    `SessionUnavailable` (the store does not answer) or `SessionNotLoaded` (the adapter must load it first).
 
     You never need to make one: `SessionManager.open` does.
     """
@@ -57,10 +57,13 @@ class Session(MutableMapping[str, Any]):
         self._headers = cookie_headers
         self._drive = drive
 
-    # -- loading ---------------------------------------------------------------------------------------------------------
+    # -- loading -----------------------------------------------------------------------------------------------------
 
     def _look(self) -> bool:
-        """Read the cookie if that was not done yet: enough for all that needs no data. Tells whether the data is there."""
+        """Read the cookie if that was not done yet, which is enough for all that needs no data.
+
+        Tells whether the data is there.
+        """
         if self._presented is None:
             self._live: dict[str, Any] = {}
             self._marks: dict[str, Any] = {}
@@ -83,7 +86,7 @@ class Session(MutableMapping[str, Any]):
         """Load the data now rather than at the first use."""
         self._open()
 
-    # -- the mapping -----------------------------------------------------------------------------------------------------
+    # -- the mapping -------------------------------------------------------------------------------------------------
 
     def __getitem__(self, key: str) -> Any:
         if not self._opened:
@@ -169,9 +172,7 @@ class Session(MutableMapping[str, Any]):
         value = self.get(key, 0)
         for number in (value, amount):
             if type(number) is not int and type(number) is not float:
-                raise UsageError(
-                    f"incr adds numbers: session[{key!r}] and the amount must each be an int or a float"
-                )
+                raise UsageError(f"incr adds numbers: session[{key!r}] and the amount must each be an int or a float")
         mark = self._marks.get(key)
         in_place = self._cleared or mark is ASSIGNED or mark is DELETED
         self._assign(key, value + amount)
@@ -198,7 +199,7 @@ class Session(MutableMapping[str, Any]):
         where = "stored" if self._is_stored() else "in the cookie"
         return f"<Session {self._manager.short_hash(token.sid)}, {where}, {count}>"
 
-    # -- the verbs -------------------------------------------------------------------------------------------------------
+    # -- the verbs ---------------------------------------------------------------------------------------------------
 
     @property
     def sid(self) -> str | None:
@@ -289,7 +290,7 @@ class Session(MutableMapping[str, Any]):
                 self._open()
             self._persist = True
 
-    # -- what exchange asks ----------------------------------------------------------------------------------------------
+    # -- what exchange asks ------------------------------------------------------------------------------------------
 
     def _active_token(self) -> "Token | None":
         return self._new or (None if self._terminated or self._gone is not None else self._token)
@@ -304,9 +305,7 @@ class Session(MutableMapping[str, Any]):
     def _changes(self) -> Changes:
         if not (self._opened and (self._marks or self._live or self._cleared)):
             return NO_CHANGES
-        return collect(
-            self._loaded, cleared=self._cleared, live=self._live, marks=self._marks, quick=not self._regular
-        )
+        return collect(self._loaded, cleared=self._cleared, live=self._live, marks=self._marks, quick=not self._regular)
 
     def _rebase(self, values: dict[str, Wire]) -> None:
         """Take what was written for what was read, so that only later changes count as changes."""
@@ -315,7 +314,7 @@ class Session(MutableMapping[str, Any]):
         self._marks = {}
         self._cleared = self._regular = self._persist = False
 
-    # -- how changes are noted -------------------------------------------------------------------------------------------
+    # -- how changes are noted ---------------------------------------------------------------------------------------
 
     def _is_there(self) -> bool:
         self._open()
@@ -333,9 +332,7 @@ class Session(MutableMapping[str, Any]):
 
     def _assign(self, key: str, value: Any) -> None:
         if type(key) is not str:
-            raise UsageError(
-                f"a session key must be a str, not {type(key).__name__}: convert it, as in str(key)"
-            )
+            raise UsageError(f"a session key must be a str, not {type(key).__name__}: convert it, as in str(key)")
         if not self._opened:
             self._open()
         if self._active_token() is None and not self._is_superseded():

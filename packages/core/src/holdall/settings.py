@@ -61,9 +61,7 @@ class Settings:
     ) -> "Settings":
         """Return the settings, or raise `UsageError` for the first that cannot work."""
         life = _span("lifetime", lifetime, least=timedelta(seconds=1))
-        idle = (
-            None if idle_timeout is None else _span("idle_timeout", idle_timeout, least=timedelta(seconds=10))
-        )
+        idle = None if idle_timeout is None else _span("idle_timeout", idle_timeout, least=timedelta(seconds=10))
         if idle is not None and idle > life:
             raise UsageError(
                 f"idle_timeout={idle_timeout!r} is longer than lifetime={lifetime!r} and would never be reached: "

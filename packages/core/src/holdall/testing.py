@@ -1,7 +1,7 @@
 """Doubles for tests of applications, adapters and the core: a clock that stands still, and stores that remember.
 
-They do no I/O. They follow the contract of real stores (docs/stores.md) and pass the same tests; nothing here is used by
-the library itself.
+They do no I/O. They follow the contract of real stores (docs/stores.md) and pass the same tests; nothing here is
+used by the library itself.
 """
 
 from collections.abc import Callable

@@ -1,10 +1,12 @@
 """How a stored session is read, written, moved and ended over the tiers, whatever else happens at the same time.
 
-The consistency rules of docs/consistency.md live here, as flows; a comment names the rule. This file knows sealed records
-and versions. It knows no cookie, no request and no session object, and decides nothing about tiers but what the rules say.
+The consistency rules of docs/consistency.md live here, as flows; a comment names the rule. This file knows sealed
+records and versions. It knows no cookie, no request and no session object, and decides nothing about tiers but what
+the rules say.
 
-The *home* tier is the one whose answer counts: the durable tier, or the cache where there is no durable tier. Everywhere
-below, a time called `now` is in milliseconds UTC since 1970 and was taken before the first command that relies on it.
+The *home* tier is the one whose answer counts: the durable tier, or the cache where there is no durable tier.
+Everywhere below, a time called `now` is in milliseconds UTC since 1970 and was taken before the first command that
+relies on it.
 """
 
 import hashlib
@@ -36,9 +38,7 @@ log = logging.getLogger("holdall")
 _ATTEMPTS = 16
 _BUDGET = 2_000  # milliseconds that a write may go on being beaten by others
 _AHEAD = 5_000  # milliseconds that another server's clock may be ahead before its word is doubted
-TOMBSTONE_MARGIN = (
-    60  # seconds that a tombstone outlives the trust in what it buries: stalls and clocks apart
-)
+TOMBSTONE_MARGIN = 60  # seconds that a tombstone outlives the trust in what it buries: stalls and clocks apart
 
 
 class Held(NamedTuple):
@@ -202,9 +202,7 @@ class Tiers:
         yield from self._publish(key, plain, record.expires, result.version, None, now)
         return Written(Held(record, result.version, None), ())
 
-    def update(
-        self, key: str, base: Held | Inline, changes: Changes, floor: int, now: int
-    ) -> Steps[Written | Gone]:
+    def update(self, key: str, base: Held | Inline, changes: Changes, floor: int, now: int) -> Steps[Written | Gone]:
         """Store changes to a session; promote it if it was inline. Replays them on whatever is there by then (rule 2).
 
         `Gone` if the session ended meanwhile: then the changes are dropped. Raises `SessionTooLarge` before anything
@@ -300,9 +298,7 @@ class Tiers:
             current = result
         raise SessionUnavailable("the session is being changed by too many requests at once")
 
-    def _put_new(
-        self, key: str, new: Held | None, template: Record, values: dict[str, Wire], now: int
-    ) -> Steps[Held]:
+    def _put_new(self, key: str, new: Held | None, template: Record, values: dict[str, Wire], now: int) -> Steps[Held]:
         write_id = self._random(WRITE_ID_BYTES)
         if new is None:
             record = template._replace(values=values, writes=(write_id,))
@@ -345,9 +341,7 @@ class Tiers:
         """
         plain = pack(Marker(Ending.ENDED, now, expires, self._random(WRITE_ID_BYTES)))
         try:
-            yield Put(
-                self._home, key, self._records.seal(plain, key.encode(), now / 1000), expires, Expect.ANYTHING
-            )
+            yield Put(self._home, key, self._records.seal(plain, key.encode(), now / 1000), expires, Expect.ANYTHING)
         except StoreError as error:
             raise SessionUnavailable(f"the session cannot be ended now: {error}") from error
         if self._home is Tier.DURABLE:
@@ -439,9 +433,7 @@ class Tiers:
         self, key: str, version: int, confirmed: int, plain: bytes, expires: int, expect: int | Expect
     ) -> Steps[bool]:
         try:
-            answer = yield Put(
-                Tier.CACHE, key, self._seal_entry(key, version, confirmed, plain), expires, expect
-            )
+            answer = yield Put(Tier.CACHE, key, self._seal_entry(key, version, confirmed, plain), expires, expect)
         except StoreError as error:
             log.warning("the cache could not be written: %s", error)
             return False

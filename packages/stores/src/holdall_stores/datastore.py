@@ -84,7 +84,7 @@ _CHANNEL = [
 ]
 
 
-class _Refused(Exception):  # noqa: N818 - an answer on its way to `_write`, no error
+class _Refused(Exception):
     """The commit did not find what it expected; in doubt if an earlier attempt may have been applied."""
 
     def __init__(self, in_doubt: bool) -> None:

@@ -1,8 +1,9 @@
 """The WSGI adapter (PEP 3333): opens the session of a request, and commits it when the response starts.
 
-Plumbing only: nothing is decided about sessions here, and nothing is used of the core but its public names. The response
-starts as late as WSGI allows, with the first chunk of the body, so that everything the application did before counts, and
-so that a commit that fails becomes a response of its own instead of an exception inside the application.
+Plumbing only: nothing is decided about sessions here, and nothing is used of the core but its public names. The
+response starts as late as WSGI allows, with the first chunk of the body, so that everything the application did
+before counts, and so that a commit that fails becomes a response of its own instead of an exception inside the
+application.
 """
 
 import logging
@@ -35,6 +36,7 @@ log = logging.getLogger("holdall.wsgi")
 
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
+_END = object()
 _UNAVAILABLE = b"The session store does not answer. Please try again in a moment.\n"
 
 
@@ -67,6 +69,11 @@ class SessionMiddleware:
                 "no_datastore=True keeps sessions in the cache alone, and there is no cache: pass "
                 "stores=Stores.from_urls(cache='memcached://127.0.0.1:11211')"
             )
+        if not no_datastore and isinstance(stores, Stores) and stores.durable is None:
+            raise UsageError(
+                "stores has a cache alone: give it a durable= store as well, or pass no_datastore=True and accept that "
+                "sessions end when the cache loses them"
+            )
         self.app = app
         self.manager = SessionManager(
             cookie_key,
@@ -94,24 +101,18 @@ class SessionMiddleware:
         finally:
             response.leave(token)
         response.body = body
-        if response.status is None:
-            return response  # a generator: it starts its response when it is iterated
+        if not (type(body) is list or type(body) is tuple or _is_file(body, environ)):
+            return response  # more of the application runs when it is iterated
         try:
             if not response.sent:
                 response.send()
         except SessionUnavailable:
-            _close(body)
+            response.close()
             return response.refuse()
         except BaseException:
-            _close(body)
+            response.close()
             raise
-        if (
-            type(body) is list
-            or type(body) is tuple
-            or isinstance(body, environ.get("wsgi.file_wrapper", ()))
-        ):
-            return body  # no code of the application's runs any more
-        return response
+        return body
 
 
 class _Response:
@@ -121,6 +122,7 @@ class _Response:
         "_environ",
         "_exc_info",
         "_exchange",
+        "_failed",
         "_headers",
         "_iterator",
         "_middleware",
@@ -146,6 +148,7 @@ class _Response:
         self._start = start_response
         self._iterator: Iterator[bytes] | None = None
         self._exc_info: ExcInfo | None = None
+        self._failed = False
         self.status: str | None = None
         self.sent = False
 
@@ -182,9 +185,7 @@ class _Response:
         if self.status is None:
             return
         headers = self._headers
-        complete = self._middleware._drive(
-            self._exchange.commit(status=int(self.status[:3]), headers=headers)
-        )
+        complete = self._middleware._drive(self._exchange.commit(status=int(self.status[:3]), headers=headers))
         if complete is not headers and self._environ.get("wsgi.url_scheme") == "http":
             self._middleware.manager.warn_of_plain_http(self._environ.get("HTTP_HOST"), complete)
         self._start_server(self.status, complete)
@@ -216,14 +217,14 @@ class _Response:
         return self
 
     def __next__(self) -> bytes:
-        exchange = self._exchange
-        token = current_session.set(exchange.session)
+        token = current_session.set(self._exchange.session)
         try:
             if self._iterator is None:
                 self._iterator = iter(self.body)
-            chunk = next(self._iterator, None)
-        except SessionUnavailable:
-            if self.sent:
+            chunk = next(self._iterator, _END)
+        except BaseException as error:
+            self._failed = True
+            if self.sent or not isinstance(error, SessionUnavailable):
                 raise
             return self._refuse_instead()
         finally:
@@ -233,9 +234,9 @@ class _Response:
                 self.send()
             except SessionUnavailable:
                 return self._refuse_instead()
-        if chunk is None:
+        if chunk is _END:
             raise StopIteration
-        return chunk
+        return chunk  # type: ignore[return-value]
 
     def _refuse_instead(self) -> bytes:
         (chunk,) = self.refuse()
@@ -243,17 +244,18 @@ class _Response:
         return chunk
 
     def close(self) -> None:
-        """Let the application close its body, then save what it changed after the headers."""
-        exchange = self._exchange
-        token = current_session.set(exchange.session)
+        """Let the application close its body, then save what it changed after the headers, unless it raised."""
+        token = current_session.set(self._exchange.session)
         try:
-            _close(self.body)
+            if (close := getattr(self.body, "close", None)) is not None:
+                close()
         finally:
             self.leave(token)
-            self._middleware._drive(exchange.finish())
+        if not self._failed:
+            self._middleware._drive(self._exchange.finish())
 
 
-def _close(body: Iterable[bytes]) -> None:
-    close = getattr(body, "close", None)
-    if close is not None:
-        close()
+def _is_file(body: Iterable[bytes], environ: "WSGIEnvironment") -> bool:
+    """Tell whether a body is a file that the server may send in its own way; some servers' wrapper is no class."""
+    wrapper = environ.get("wsgi.file_wrapper")
+    return isinstance(wrapper, type) and isinstance(body, wrapper)
