@@ -70,6 +70,7 @@ class MemcachedServer:
         """Have it accept connections and say nothing for a while."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)  # until all its threads have stopped
         try:
             yield
         finally:

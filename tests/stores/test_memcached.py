@@ -39,7 +39,7 @@ from tests.stores.suite import DAY, HOUR, CacheBehaviour
 
 pytestmark = pytest.mark.memcached
 
-PATIENT = 5.0  # seconds: where no failure is expected, a busy machine shall not make one
+PATIENT = 5.0  # seconds: a busy machine shall neither make a failure nor hide one
 
 
 class MemcachedBehaviour(CacheBehaviour):
@@ -218,7 +218,7 @@ def test_a_server_that_says_nothing_is_unavailable_in_time(mortal: MemcachedServ
                 for command in commands():
                     start = time.monotonic()
                     assert is_unavailable(tested, command)
-                    assert time.monotonic() - start < 1
+                    assert time.monotonic() - start < PATIENT
 
     with opened(mortal.address) as store:
         # Under another key: what memcached was sent while it was stopped it may carry out even now.
@@ -417,7 +417,7 @@ def test_a_reply_in_drops_is_unavailable_in_time() -> None:
     with answering(*drops, pause=0.02) as address, closing(Memcached(address, timeout=0.1)) as store:
         start = time.monotonic()
         assert is_unavailable(store, Get(Tier.CACHE, "k"))
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < PATIENT
 
 
 _FORK = """

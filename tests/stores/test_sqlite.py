@@ -182,7 +182,7 @@ def test_a_locked_file_is_unavailable(path: Path) -> None:
             start = time.monotonic()
             with pytest.raises(StoreUnavailable, match="locked"):
                 store.execute(command)
-            assert time.monotonic() - start < 1
+            assert time.monotonic() - start < 5
         assert value(store, "k") == b"one"
         with pytest.raises(StoreUnavailable, match="locked"):
             store.delete_expired(500)

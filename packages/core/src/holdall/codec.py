@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
+from gc import get_referents
 from itertools import count, repeat
 from math import copysign
 from struct import Struct
@@ -51,21 +52,24 @@ _NESTING = 64
 
 _LEAVES = frozenset({type(None), bool, int, float, str, bytes})
 _CONTAINERS = frozenset({list, dict, tuple, set, frozenset})
+_TRANSPARENT = _LEAVES | _CONTAINERS
 _A_KEY = object()  # stands for the place of a key in messages
 # These ormsgpack writes without asking, the first two as if they were bytes.
 _RAW = frozenset({bytearray, memoryview, Ext, ormsgpack.Fragment})
 
 
 class _RefusalError(Exception):
-    """Says why a value cannot be kept; the containers it stands in add where, innermost first."""
+    """Says what cannot be kept, and the remedy; the containers it stands in add where, innermost first."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, remedy)
+        self.what = what
+        self.remedy = remedy
         self.steps: list[str] = []
 
     def as_usage_error(self) -> UsageError:
-        where = f"at {''.join(reversed(self.steps))}: " if self.steps else ""
-        return UsageError(f"{where}{self}")
+        where = f" at {''.join(reversed(self.steps))}" if self.steps else ""
+        return UsageError(f"there is no way to keep {self.what}{where}: {self.remedy}")
 
 
 _TOO_DEEP = "the value is nested too deeply, or contains itself: store something flatter"
@@ -147,7 +151,7 @@ def _read_timezone(data: bytes, unpack: Unpack) -> timezone:
 
 def _write_zoneinfo(value: ZoneInfo, _: Pack) -> bytes:
     if value.key is None:
-        raise _RefusalError("a ZoneInfo without a key cannot be kept: make it with ZoneInfo(key)")
+        raise _RefusalError("a ZoneInfo without a key", "make it with ZoneInfo(key)")
     return value.key.encode()
 
 
@@ -215,7 +219,7 @@ KINDS = (
 )
 """The types that are kept beside those of MessagePack itself: None, bool, int, float, str, bytes, list and dict."""
 
-_BUILT_IN: frozenset[type] = _LEAVES | _CONTAINERS | {kind.type for kind in KINDS}
+_BUILT_IN: frozenset[type] = _TRANSPARENT | {kind.type for kind in KINDS}
 _WRITERS: dict[type, tuple[int, Write]] = {kind.type: (kind.tag, kind.write) for kind in KINDS}
 _READERS: dict[int, Read] = {
     **{kind.tag: kind.read for kind in KINDS},
@@ -234,15 +238,10 @@ def _writer(kind: type) -> tuple[int, Write]:
     for base in kind.__mro__[1:]:
         if base in _WITH_SUBCLASSES:
             return _WRITERS[base]
-    name = _name(kind)
-    for base in (str, bytes, int, float, list, dict, tuple, set, frozenset):
-        if issubclass(kind, base):
-            raise _RefusalError(
-                f"a {name} cannot be kept: convert it, as in {base.__name__}(value), "
-                "or register the type with holdall.register_type"
-            )
+    bases = (str, bytes, int, float, list, dict, tuple, set, frozenset)
+    target = next((f"by {base.__name__}(value)" for base in bases if issubclass(kind, base)), "to a built-in type")
     raise _RefusalError(
-        f"a {name} cannot be kept: convert it to a built-in type, or register the type with holdall.register_type"
+        f"the type {_name(kind)}", f"convert it {target}, or register the type with holdall.register_type"
     )
 
 
@@ -337,22 +336,21 @@ def _may_hold_raw(packed: bytes) -> bool:
     return b"\xc4" in packed or (len(packed) > 258 and (b"\xc5" in packed or b"\xc6" in packed))
 
 
-def _holds_raw(value: object) -> bool:
+def _holds_raw(value: Any) -> bool:
     """Tell whether ormsgpack wrote something unasked that it would not read back as it was.
 
-    What a registered class is written as was looked at by itself, where it was packed.
+    Goes through the value level by level at the speed of C (a loop would take longer than the packing), which relies on
+    CPython's built-in containers referring to all they hold. What the objects of a registered class are kept as is not
+    looked at here: `pack` did that.
     """
-    pending: list[Any] = [(value,)]
-    for container in pending:  # which grows on the way
-        items = container.values() if type(container) is dict else container
-        if _LEAVES.issuperset(map(type, items)):
-            continue
-        for item in items:
-            kind = type(item)
-            if kind in _RAW:
-                return True
-            if kind in _CONTAINERS:
-                pending.append(item)
+    level = [value]
+    while level:
+        kinds = set(map(type, level))
+        if not _RAW.isdisjoint(kinds):
+            return True
+        if not _TRANSPARENT.issuperset(kinds):
+            level = [item for item in level if type(item) in _CONTAINERS]
+        level = get_referents(*level)
     return False
 
 
@@ -360,14 +358,14 @@ def _pack_plain(plain: Any) -> bytes:
     try:
         return packb(plain, None, _OPTIONS)
     except TypeError:  # the only one left is ormsgpack's own limit
-        raise _RefusalError(_TOO_DEEP) from None
+        raise UsageError(_TOO_DEEP) from None
 
 
 def _plain(value: Any, room: int) -> Any:
-    """Make of any value one that ormsgpack writes without a hook, or raise `_RefusalError`.
+    """Make of any value one that ormsgpack writes without a hook.
 
     The slow way, for what ormsgpack cannot do or would do wrong, and to find out what cannot be kept. `room` is how
-    many more extension values may be nested.
+    many more extension values may be nested. Raises `_RefusalError`, or `UsageError` where the place does not matter.
     """
     kind = type(value)
     if kind is str:
@@ -382,7 +380,7 @@ def _plain(value: Any, room: int) -> Any:
     elif kind is dict and {str}.issuperset(map(type, value)) and all(map(_is_well_formed, value)):
         return dict(zip(value, _plain_items(value, value.values(), room), strict=True))
     if not room:
-        raise _RefusalError(_TOO_DEEP)
+        raise UsageError(_TOO_DEEP)
     if kind is dict:
         keys = _plain_items(repeat(_A_KEY), value, room - 1)
         return Ext(_MAP, _pack_plain([keys, _plain_items(value, value.values(), room - 1)]))
