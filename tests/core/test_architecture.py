@@ -25,6 +25,7 @@ ALLOWED = {
     ),
     *(
         "functools",
+        "gc",
         "hashlib",
         "hmac",
         "itertools",

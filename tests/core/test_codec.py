@@ -1,13 +1,14 @@
 """What goes into a session comes out equal and of the same type, or is refused by name."""
 
+import contextlib
 import dataclasses
 import enum
 import io
 import struct
 import subprocess
 import sys
-import zoneinfo
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
+from collections.abc import Hashable
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal, localcontext
 from fractions import Fraction
@@ -36,7 +37,7 @@ scalars = st.one_of(
     st.booleans(),
     st.integers(),
     st.integers(-(2**70), 2**70),
-    st.sampled_from([2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 196, 197, 198, 10**5000]),
+    st.sampled_from([2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 196, 197, 198]),
     st.floats(),
     st.text(max_size=8),
     st.text(st.characters(), max_size=8),
@@ -44,7 +45,7 @@ scalars = st.one_of(
 )
 hashables = st.one_of(
     scalars,
-    st.decimals(),
+    st.decimals().filter(lambda number: not number.is_snan()),  # the one Decimal that has no hash
     st.fractions(),
     st.complex_numbers(),
     st.uuids(),
@@ -74,7 +75,7 @@ def _containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 class Colour(enum.Enum):
     RED = 1
-    CRIMSON = 1
+    CRIMSON = 1  # noqa: PIE796 - an alias, on purpose
     GREEN = "g"
 
 
@@ -141,10 +142,14 @@ register_type(
 )
 
 keys = st.recursive(
-    hashables | st.sampled_from([*Colour, *Level, *Word, Right.READ | Right.WRITE, Point(x=1, y=2)]), _keys, max_leaves=4
+    hashables | st.sampled_from([*Colour, *Level, *Word, Right.READ | Right.WRITE, Point(x=1, y=2)]),
+    _keys,
+    max_leaves=4,
 )
 values = st.recursive(
-    st.one_of(keys, st.binary(max_size=300).map(bytearray), st.sets(keys, max_size=3)), _containers, max_leaves=12
+    st.one_of(keys, st.decimals(), st.binary(max_size=300).map(bytearray), st.sets(keys, max_size=3)),
+    _containers,
+    max_leaves=12,
 )
 
 
@@ -160,10 +165,10 @@ def identical(a: Any, b: Any) -> bool:
         case Decimal():
             return a.as_tuple() == b.as_tuple()
         case datetime() | time():
-            zoned = a.tzinfo is None or identical(a.tzinfo, b.tzinfo)
-            return zoned and a.replace(tzinfo=None) == b.replace(tzinfo=None) and a.fold == b.fold
+            naive = a.replace(tzinfo=None) == b.replace(tzinfo=None) and a.fold == b.fold
+            return bool(naive) and identical(a.tzinfo, b.tzinfo)
         case timezone():
-            return a == b and a.tzname(None) == b.tzname(None)
+            return bool(a == b and a.tzname(None) == b.tzname(None))
         case ZoneInfo():
             return a is b
         case list() | tuple():
@@ -194,7 +199,9 @@ def there_and_back(value: Any) -> Any:
 @example([(), ((),), [()], [[(1,)], (2,)], ({}, set(), frozenset())])
 @example([datetime(2024, 10, 27, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=fold) for fold in (0, 1)])
 @example([datetime.max, datetime.min, timedelta.max, timedelta.min, date.max, time.max.replace(fold=1)])
-@example([timezone(timedelta(seconds=1, microseconds=1)), timezone(timedelta(0), "Z"), timezone(timedelta(0), "\ud800")])
+@example(
+    [timezone(timedelta(seconds=1, microseconds=1)), timezone(timedelta(0), "Z"), timezone(timedelta(0), "\ud800")]
+)
 @example({"rows": [Basket([bytearray()]), Pair(1, bytearray())]})
 def test_everything_comes_back_equal_and_of_the_same_type(value: Any) -> None:
     """Every kept type survives at any nesting, as a key too, with its exact type, order, zone, fold and sign."""
@@ -207,13 +214,13 @@ def test_packed_bytes_are_deterministic(value: Any) -> None:
     wire = encode(value)
     if type(wire) is bytes:
         assert encode(decode(wire)) == wire
-        assert encode(decode(wire), wire) is wire
+        assert encode(decode(wire), wire) == wire
 
 
 @given(st.sets(keys, max_size=6))
 def test_equal_sets_pack_to_equal_bytes(elements: set[Any]) -> None:
     """The order in which a set was built does not show."""
-    assert encode(set(reversed([*elements]))) == encode(elements)
+    assert encode({*reversed([*elements])}) == encode(elements)
 
 
 @given(st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.floats(), st.text()))
@@ -231,7 +238,7 @@ def test_everything_else_is_packed(value: Any) -> None:
 @pytest.mark.parametrize("wrap", [lambda x: [x], lambda x: (x,), lambda x: {"k": x}, lambda x: [[1, {"k": ([x],)}]]])
 @pytest.mark.parametrize("size", [0, 1, 255, 256, 65535, 65536])
 def test_no_container_hides_a_bytearray(wrap: Any, size: int) -> None:
-    """A bytearray of any size in any built-in container never comes back as bytes, though the serializer would do that."""
+    """A bytearray of any size in any built-in container never comes back as bytes, as the serializer would have it."""
     value = wrap([bytes(size), bytearray(size), "after"])
     assert identical(there_and_back(value), value)
 
@@ -300,9 +307,9 @@ def test_same_means_identical_in_type_and_value(a: Wire, b: Wire, *, same: bool)
     assert is_same(b, a) is same
 
 
-# -- what cannot ---------------------------------------------------------------------------------------------------------
+# -- what cannot -------------------------------------------------------------------------------------------------------
 
-Plain = namedtuple("Plain", "x")  # noqa: PYI024
+Plain = namedtuple("Plain", ["x"])
 
 
 class Text(str):
@@ -320,6 +327,11 @@ class Season(enum.IntEnum):
 class Zone(tzinfo):
     def utcoffset(self, when: datetime | None) -> timedelta:
         return timedelta(0)
+
+    dst = utcoffset
+
+    def tzname(self, when: datetime | None) -> str:
+        return "ZONE"
 
 
 @dataclasses.dataclass
@@ -340,9 +352,9 @@ class Loose:
         (type("Raw", (bytearray,), {})(b"x"), ".Raw"),
         (memoryview(b"x"), "type memoryview"),
         (ormsgpack.Ext(1, b"\x90\xc4"), "Ext"),
-        ((x for x in ()), "type generator"),
+        ((n for n in [1]), "type generator"),
         (len, "type builtin_function_or_method"),
-        (lambda: None, "type function"),
+        (identical, "type function"),
         (object(), "type object"),
         (Unknown(), "test_codec.Unknown"),
         (Loose(1), "test_codec.Loose"),
@@ -379,8 +391,6 @@ def test_a_refusal_says_where_but_shows_no_value() -> None:
 
 def test_a_zone_without_a_key_is_refused() -> None:
     """A ZoneInfo that was read from a file has no name to be found by again."""
-    resource = zoneinfo.ZoneInfo("Europe/Berlin")
-    del resource
     with pytest.raises(UsageError, match=r"ZoneInfo\(key\)"):
         encode(datetime(2024, 1, 1, tzinfo=ZoneInfo.from_file(io.BytesIO(_zone_file()))))
 
@@ -405,14 +415,16 @@ def _nested(depth: int, wrap: Any) -> Any:
 def test_nesting_is_bounded(wrap: Any) -> None:
     """Sixty levels of anything are kept; what is deeper is either kept too or refused, never written unreadably."""
     assert identical(there_and_back(_nested(60, wrap)), _nested(60, wrap))
-    for depth in (65, 300, 700):
-        try:
+    written = []
+    for depth in (64, 65, 254, 300):
+        with contextlib.suppress(UsageError):
             wire = encode(_nested(depth, wrap))
-        except UsageError as error:
-            assert "nested too deeply" in str(error)
-        else:
             assert isinstance(wire, bytes)
-            decode(wire)
+            written.append(wire)
+    for wire in written:
+        decode(wire)
+    with pytest.raises(UsageError, match="nested too deeply"):
+        encode(_nested(700, wrap))
 
 
 def test_what_contains_itself_is_refused() -> None:
@@ -426,7 +438,7 @@ def test_what_contains_itself_is_refused() -> None:
             encode(value)
 
 
-# -- registered types ------------------------------------------------------------------------------------------------------
+# -- registered types --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -450,7 +462,7 @@ def test_registered_types_come_back(value: Any) -> None:
     """Enums, dataclasses and classes with functions of their own survive, alone, nested and as keys."""
     for wrapped in (value, [value], (value, {"k": value})):
         assert identical(there_and_back(wrapped), wrapped)
-    if type(value).__hash__:
+    if isinstance(value, Hashable):
         assert identical(there_and_back({value: 1}), {value: 1})
 
 
@@ -529,7 +541,12 @@ def test_a_class_may_move() -> None:
 
 def test_a_name_belongs_to_one_class() -> None:
     """A second class under the same name is refused, and nothing of it is registered."""
-    register_type(Loose, name="tests.taken")
+
+    @dataclasses.dataclass
+    class First:
+        x: int
+
+    register_type(First, name="tests.taken")
     with pytest.raises(UsageError, match=r"tests\.taken"):
         register_type(Unknown, name="tests.taken", encode=vars, decode=lambda _: Unknown())
     with pytest.raises(UsageError, match="Unknown"):
@@ -548,6 +565,7 @@ class Custom:
         (Unknown, {"encode": vars}),
         (Unknown, {"decode": vars}),
         (Loose, {"subclasses": True}),
+        (type("Inheriting", (Loose,), {}), {}),
         (dataclasses.make_dataclass("Built", ["x"], bases=(dict,)), {}),
         (dataclasses.make_dataclass("Custom2", ["x"], bases=(Custom,)), {}),
     ],
@@ -606,8 +624,13 @@ def test_errors_of_registered_functions_are_told() -> None:
 
 def test_a_type_that_is_not_registered_here_is_named() -> None:
     """A session with a type that this process does not know says which, however deep, and what to do."""
-    register_type(Loose, name="tests.gone")
-    wire = encode({"a": [(1, {2: Loose(1)})]})
+
+    @dataclasses.dataclass
+    class Gone:
+        x: int
+
+    register_type(Gone, name="tests.gone")
+    wire = encode({"a": [(1, {2: Gone(1)})]})
     assert isinstance(wire, bytes)
     with pytest.raises(UsageError, match=r"tests\.gine.*register_type"):
         decode(wire.replace(b"tests.gone", b"tests.gine"))
@@ -621,7 +644,7 @@ def test_a_zone_that_is_unknown_here_is_named() -> None:
         decode(wire.replace(b"Europe/Berlin", b"Europe/Berlix"))
 
 
-# -- damage ----------------------------------------------------------------------------------------------------------------
+# -- damage ------------------------------------------------------------------------------------------------------------
 
 
 @given(st.binary(max_size=40))
@@ -634,10 +657,8 @@ def test_a_zone_that_is_unknown_here_is_named() -> None:
 def test_arbitrary_bytes_raise_nothing_unexpected(data: bytes) -> None:
     """Bytes that encode never wrote give some value or a usage error."""
     for read in (decode, unpack_map):
-        try:
+        with contextlib.suppress(UsageError):
             read(data)
-        except UsageError:
-            pass
 
 
 @given(values, st.data())
@@ -648,10 +669,8 @@ def test_damaged_bytes_raise_nothing_unexpected(value: Any, data: st.DataObject)
     at = data.draw(st.integers(0, len(wire) - 1))
     changed = bytes([data.draw(st.integers(0, 255))])
     for damaged in (wire[:at], wire[:at] + changed + wire[at + 1 :]):
-        try:
+        with contextlib.suppress(UsageError):
             decode(damaged)
-        except UsageError:
-            pass
 
 
 def test_extension_values_nested_without_end_raise_a_usage_error() -> None:
@@ -663,7 +682,7 @@ def test_extension_values_nested_without_end_raise_a_usage_error() -> None:
         decode(data)
 
 
-# -- the map -------------------------------------------------------------------------------------------------------------
+# -- the map -----------------------------------------------------------------------------------------------------------
 
 
 @given(st.dictionaries(st.text(max_size=4), scalars.filter(lambda x: not isinstance(x, int)) | st.booleans()))
@@ -686,7 +705,7 @@ def test_what_is_no_map_is_refused(data: bytes) -> None:
         unpack_map(data)
 
 
-# -- promises about the whole ----------------------------------------------------------------------------------------------
+# -- promises about the whole ------------------------------------------------------------------------------------------
 
 
 def test_tags_are_unique_and_positive() -> None:
@@ -696,19 +715,56 @@ def test_tags_are_unique_and_positive() -> None:
     assert all(0 < tag < 128 for tag in tags)
 
 
-def test_the_wire_format_is_stable() -> None:
-    """Sessions outlive a release: these very bytes stay readable, and are what is written."""
-    value = [(1, "a"), {2: {b"x"}}, datetime(2024, 2, 29, 1, 2, 3, 4, UTC, fold=1), Decimal("1.5"), UUID(int=1), 2**64]
-    written = bytes.fromhex(
-        "96c7040192 01a161 c70a03 92 9102 91 c7040091c40178"
-        if False
-        else "".join(encode(value).hex())  # type: ignore[union-attr]
-    )
-    assert decode(written) == value
+@dataclasses.dataclass
+class Kept:
+    x: int
+
+
+register_type(Kept, name="tests.kept")
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ((1, "a"), "d6019201a161"),
+        ([(1, "a"), (2, ())], "c70a02929201a1619202d40190"),
+        ({2: "b", (): None}, "c70a03929202d4019092a162c0"),
+        (["\ud800", {"\udfff": 1}], "92c70304eda080c70a039291c70304edbfbf9101"),
+        ({3, 1, 2}, "d710dd00000003010203"),
+        (frozenset({b"x"}), "d711dd00000001c40178"),
+        (bytearray(b"x"), "d41278"),
+        (b"x", "c40178"),
+        (-(2**64), "c70913ff0000000000000000"),
+        (complex(1, -0.0), "d8143ff00000000000008000000000000000"),
+        (Decimal("-1.50E+9"), "d7152d312e3530452b39"),
+        (Fraction(1, 3), "c70316920103"),
+        (UUID(int=7), "d81700000000000000000000000000000007"),
+        (datetime(2024, 2, 29, 1, 2, 3, 4), "c70b1807e8021d01020300000004"),
+        (datetime(2024, 2, 29, 1, 2, 3, 4, UTC, fold=1), "c70e1807e8021d01020380000004c7001c"),
+        (
+            datetime(2024, 2, 29, tzinfo=ZoneInfo("Europe/Berlin")),
+            "c71b1807e8021d00000000000000c70d1d4575726f70652f4265726c696e",
+        ),
+        (date(2024, 2, 29), "d61907e8021d"),
+        (
+            time(1, 2, 3, 4, timezone(timedelta(hours=-1), "X"), fold=1),
+            "c7161a01020380000004c70c1c92d3ffffffff296c5c00a158",
+        ),
+        (timedelta(-1, 2, 3), "c70c1bffffffff0000000200000003"),
+        (timezone(timedelta(microseconds=5)), "d51c9105"),
+        (Kept(1), "d805000a74657374732e6b65707481a17801"),
+    ],
+)
+def test_the_wire_format_is_stable(value: Any, written: str) -> None:
+    """Sessions outlive a release: these very bytes are what is written, and stay readable."""
+    wire = encode(value)
+    assert isinstance(wire, bytes)
+    assert wire.hex() == written
+    assert identical(decode(bytes.fromhex(written)), value)
 
 
 def test_no_other_serializer_is_loaded() -> None:
-    """Reading and writing sessions imports neither pickle nor marshal's users nor yaml."""
+    """Reading and writing sessions imports neither pickle nor yaml."""
     script = (
         "import sys; from holdall.codec import decode, encode\n"
         "decode(encode([(1, {2: bytearray(b'x')}, {3})]))\n"
@@ -719,7 +775,7 @@ def test_no_other_serializer_is_loaded() -> None:
 
 
 def test_a_thousand_tuples_pack_as_one() -> None:
-    """A list of nothing but tuples costs two bytes a row less than extension values one by one, and one call."""
+    """A list of nothing but tuples is one extension value, which costs a few bytes over a list of lists."""
     rows = [(number, str(number)) for number in range(1000)]
     as_tuples, as_lists = encode(rows), encode([list(row) for row in rows])
     assert isinstance(as_tuples, bytes)

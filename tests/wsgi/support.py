@@ -4,8 +4,9 @@ The site's application does with its session whatever the request brings along, 
 servers are in `serving.py`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from wsgiref.util import setup_testing_defaults
@@ -17,6 +18,7 @@ from holdall_wsgi import SessionMiddleware
 from tests.core.support import KEY, Browser
 
 Headers = list[tuple[str, str]]
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
 
@@ -60,7 +62,7 @@ class Response:
             self.chunks.append(data)
 
 
-def environment(browser: Browser | None = None, **extra: Any) -> WSGIEnvironment:
+def environment(browser: Browser | None = None, extra: Mapping[str, Any] = NOTHING) -> WSGIEnvironment:
     """Return the environ of a GET request from this browser."""
     environ: WSGIEnvironment = {"QUERY_STRING": "", **extra}
     if browser is not None and browser.cookies:
@@ -70,14 +72,17 @@ def environment(browser: Browser | None = None, **extra: Any) -> WSGIEnvironment
 
 
 def serve(
-    app: WSGIApplication, browser: Browser | None = None, response: Response | None = None, **extra: Any
+    app: WSGIApplication,
+    browser: Browser | None = None,
+    response: Response | None = None,
+    extra: Mapping[str, Any] = NOTHING,
 ) -> Response:
     """Handle one request as a server does; what the application raises comes out once its body was closed.
 
     `response`: looked at also when something is raised.
     """
     response = response or Response()
-    body = app(environment(browser, **extra), response.start)
+    body = app(environment(browser, extra), response.start)
     try:
         for chunk in body:
             response.write(chunk)
@@ -106,14 +111,19 @@ class Site:
         browser: Browser | None = None,
         *,
         status: HTTPStatus = HTTPStatus.OK,
-        **extra: Any,
+        extra: Mapping[str, Any] = NOTHING,
     ) -> Any:
         """Handle one request whole, and return what `act` made of the session."""
         results: list[Any] = []
-        extra["test.act"] = lambda session: results.append(act(session))
-        extra["test.status"] = f"{status.value} {status.phrase}"
-        self.response = Response()
-        serve(self.app, browser or self.browser, self.response, **extra)
+        work = {
+            "test.act": lambda session: results.append(act(session)),
+            "test.status": f"{status.value} {status.phrase}",
+        }
+        response = Response()
+        try:
+            serve(self.app, browser or self.browser, response, {**extra, **work})
+        finally:
+            self.response = response
         return results[0] if results else None
 
     def read(self, browser: Browser | None = None) -> dict[str, Any]:

@@ -6,7 +6,6 @@ one that a reader of the contract looks for.
 
 import base64
 import logging
-import os
 import pickle
 import random
 import re
@@ -120,7 +119,7 @@ class TestDefect01OtherPeoplesSessions:
                 yield get_current_session()["who"].encode()
 
         middleware = SessionMiddleware(app, KEY, stores=RecordingStores(FakeClock()))
-        bodies = [middleware(environment(**{"test.who": who}), Response().start) for who in "ab"]
+        bodies = [middleware(environment(extra={"test.who": who}), Response().start) for who in "ab"]
         assert list(zip(*bodies, strict=True)) == [(b"a", b"b")] * 3
 
 
@@ -161,28 +160,31 @@ def test_defect_03() -> None:
         return set(modules)
 
     costly = {"holdall.cookies", "holdall.sealing", "holdall.presented", "holdall.token", "holdall.codec"}
-    assert costly <= request(len) | {"holdall.codec"}
+    assert costly <= request(lambda session: session.update(n=[2]))
     assert request(lambda session: None) & costly == set()
+
+
+bangs: list[str] = []
+
+
+def explode() -> None:
+    bangs.append("bang")
+
+
+class Bomb:
+    """Explodes when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return explode, ()
 
 
 class TestDefect04Pickle:
     """4. What the client held was unpickled, signatures were compared with ==, and whole payloads were logged."""
 
-    class Bomb:
-        def __reduce__(self) -> Any:
-            return (os.putenv, ("HOLDALL_TEST_BOMB", "1"))
-
     def test_defect_04_nothing_is_unpickled(self, tmp_path: Path) -> None:
         """Pickles that are planted in cookies and in a store are never loaded."""
-        found: list[str] = []
-        armed = True
-
-        def hook(event: str, arguments: object) -> None:
-            if armed and event in ("pickle.find_class", "os.putenv"):
-                found.append(event)
-
-        sys.addaudithook(hook)
-        bomb = pickle.dumps(self.Bomb())
+        bangs.clear()
+        bomb = pickle.dumps(Bomb())
         with closing(SQLite(tmp_path / "sessions.db")) as durable:
             site = stored_site(stores=Stores(durable=durable), clock=time.time)
             for name in (INLINE, REFERENCE):
@@ -193,17 +195,18 @@ class TestDefect04Pickle:
             with closing(sqlite3.connect(tmp_path / "sessions.db")) as database, database:
                 assert database.execute("UPDATE record SET value = ?", (bomb,)).rowcount == 1
             assert site.read() == {}
-        assert found == []
-        pickle.loads(bomb)  # the hook would have seen it
-        armed = False
-        assert found
+        assert bangs == []
+        pickle.loads(bomb)
+        assert bangs == ["bang"]  # so it would have shown
 
     def test_defect_04_no_comparison_of_signatures(self) -> None:
-        """No package imports a deserializer that runs code; a token of another key is refused by the cipher's own check."""
+        """No package imports a deserializer that runs code; a token of another key is refused."""
         for package in (holdall, holdall_stores, holdall_wsgi):
             assert package.__file__ is not None
             for path in Path(package.__file__).parent.glob("*.py"):
-                assert re.findall(r"^\s*(?:import|from) (?:pickle|marshal|shelve)\b", path.read_text(), re.M) == []
+                assert (
+                    re.findall(r"^\s*(?:import|from) (?:pickle|marshal|shelve)\b", path.read_text(), re.MULTILINE) == []
+                )
         site, other = Site(), Site(key=OTHER_KEY)
         other.request(lambda session: session.update(n=1))
         assert site.read(other.browser) == {}
@@ -227,7 +230,7 @@ class TestDefect04Pickle:
 
 
 def test_defect_05() -> None:
-    """5. Base64 was read leniently: every other spelling of a token's bytes, and every changed character, is refused now."""
+    """5. Base64 was read leniently: every other spelling of a token's bytes is refused now."""
     site = Site()
     site.request(lambda session: session.update(n=1))
     good = site.browser.cookies[INLINE]
@@ -272,7 +275,7 @@ class TestDefect06ForeignCookies:
         site.request(lambda session: session.update(n=1))
         ours = site.browser.header
         for header in (f"{neighbour}; {ours}", f"{ours}; {neighbour}", f"{neighbour};{ours};{neighbour}"):
-            assert site.request(dict, Browser(), HTTP_COOKIE=header) == {"n": 1}
+            assert site.request(dict, Browser(), extra={"HTTP_COOKIE": header}) == {"n": 1}
 
     @pytest.mark.parametrize("stored", [False, True])
     @pytest.mark.parametrize("name", ["x", "0", "99"])
@@ -306,16 +309,16 @@ def test_defect_07() -> None:
         names = list(site.browser.cookies)
         digits.shuffle(names)
         shuffled = "; ".join(f"{name}={site.browser.cookies[name]}" for name in names)
-        assert site.request(dict, Browser(), HTTP_COOKIE=shuffled) == {"text": text}
+        assert site.request(dict, Browser(), extra={"HTTP_COOKIE": shuffled}) == {"text": text}
     assert site.did == []
     more = digits.randbytes(200_000).hex()  # would take over a hundred
     site.request(lambda session: session.update(text=more))
-    assert list(site.browser.cookies) == [REFERENCE]
+    assert set(site.browser.cookies) == {INLINE, REFERENCE}  # only a request that presents both clears one
     assert site.read() == {"text": more}
 
 
 def test_defect_08(monkeypatch: pytest.MonkeyPatch) -> None:
-    """8. Expires was local time labelled GMT, an hour short over a DST change, and on the wrong weekday in deletions."""
+    """8. Expires was local time labelled GMT, an hour short over a DST change, on a wrong weekday in deletions."""
     monkeypatch.setenv("TZ", "America/New_York")
     time.tzset()
     try:
@@ -343,7 +346,7 @@ def test_defect_08(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestDefect09RegenerateId:
-    """9. regenerate_id deleted the old data before the new was saved; on lost data it made an empty immortal session."""
+    """9. regenerate_id deleted the old data before the new was saved; of lost data it made an immortal one."""
 
     @pytest.mark.parametrize("stored", [False, True])
     @pytest.mark.parametrize("step", [0, 1])
@@ -368,7 +371,7 @@ class TestDefect09RegenerateId:
 
 
 class TestDefect10LastWriteWins:
-    """10. The last write won with its whole dictionary, and a slow request resurrected a session that had logged out."""
+    """10. The last write won with its whole dictionary, and a slow request resurrected a session that was over."""
 
     def test_defect_10_overlapping(self, real_site: Site) -> None:
         """Requests that overlap and change different keys both win, and increments add up."""
@@ -408,17 +411,22 @@ def test_defect_11(end: Any, real_site: Site) -> None:
 
 
 class TestDefect12CacheOutage:
-    """12. A write during a cache outage was hidden by the stale entry; nothing was refilled; a failed read ended sessions."""
+    """12. A write during a cache outage was hidden by the stale entry; no refill; a failed read ended a session."""
 
-    def test_defect_12_stale_entry(self, memcached: MemcachedServer, real_site: Site) -> None:
+    def test_defect_12_stale_entry(self, memcached: MemcachedServer, real_site: Site, tmp_path: Path) -> None:
         """A write while memcached says nothing is seen when it is back, though it still has the old entry."""
-        assert real_site.read()["n"] == 1
+        with closing(sqlite3.connect(tmp_path / "sessions.db")) as database:
+            ((key,),) = database.execute("SELECT key FROM record").fetchall()
+        entry = real_site.stores.cache.execute(Get(Tier.CACHE, key))
         with memcached.stopped():
             real_site.request(lambda session: session.update(n=2))
             assert real_site.response.code == 200
             assert real_site.read()["n"] == 2
-        assert int(memcached.stat("curr_items")) == 1
-        assert real_site.read()["n"] == 2
+        # Another process, which has not seen memcached fail.
+        with real_stores(memcached, tmp_path) as stores:
+            assert stores.cache is not None
+            assert stores.cache.execute(Get(Tier.CACHE, key)) == entry
+            assert Site(stores=stores, clock=time.time).read(real_site.browser)["n"] == 2
 
     def test_defect_12_refill(self) -> None:
         """The first read after a loss refills the cache, so that the next one costs one call again."""
@@ -452,11 +460,11 @@ def test_defect_13(memcached: MemcachedServer, tmp_path: Path) -> None:
 
 
 class TestDefect14TooLarge:
-    """14. Over the limit an exception came out of start_response; where it was caught, an existing session was wiped."""
+    """14. Over the limit an exception came out of start_response; caught, it wiped an existing session."""
 
     @pytest.mark.parametrize("size", [0, 20_000])
     def test_defect_14(self, size: int) -> None:
-        """An application that catches everything around start_response neither meets the error nor loses the session."""
+        """An application that catches everything neither meets the error nor loses the session."""
         caught: list[BaseException] = []
 
         def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -500,7 +508,7 @@ class TestDefect15StaleCopy:
             session["m"] = 2
 
         site.request(shrink)
-        assert list(site.browser.cookies) == [INLINE]
+        assert INLINE in site.browser.cookies
         assert site.read()["m"] == 2
         assert site.read(before) == {}
 
@@ -544,12 +552,17 @@ class TestDefect16SessionsBySid:
 class TestDefect17BrowserSessions:
     """17. The cleanup job deleted live browser sessions (expiry 0), and in memcache they never expired."""
 
+    @staticmethod
+    def begin(session: Session) -> None:
+        session.start(expiration_ts=0)
+        session.update(n=1, big=big())
+
     def test_defect_17_cleanup(self, tmp_path: Path) -> None:
         """The cleanup leaves a live browser session alone, and takes it once its lifetime is over."""
         clock = FakeClock()
         with closing(SQLite(tmp_path / "sessions.db", clock=clock)) as durable:
             site = Site(stores=Stores(durable=durable), clock=clock)
-            site.request(lambda session: (session.start(expiration_ts=0), session.update(n=1, big=big())))
+            site.request(self.begin)
             assert "Max-Age" not in site.response.cookies[0]
             site.clock.advance(7 * DAY - 1)
             assert delete_expired_sessions(durable) is True
@@ -561,7 +574,7 @@ class TestDefect17BrowserSessions:
     def test_defect_17_cache(self) -> None:
         """Whatever is put into the cache for a browser session expires with its lifetime."""
         site = Site()
-        site.request(lambda session: (session.start(expiration_ts=0), session.update(big=big())))
+        site.request(self.begin)
         expiries = {command.expires for command in site.stores.commands if isinstance(command, Put)}
         assert expiries == {int(site.clock()) + 7 * DAY}
 
@@ -599,7 +612,7 @@ class TestDefect18ChangesAndNoChanges:
 
     @pytest.mark.parametrize("size", [0, 20_000])
     def test_defect_18_nothing_changed(self, size: int) -> None:
-        """pop of a missing key, an equal value, a look inside a value: nothing is sent and nothing is stored."""
+        """A pop of a missing key, an equal value, a look inside a value: nothing is sent and nothing is stored."""
         site = Site()
         site.request(lambda session: session.update(n=1, basket=[1, 2], big=big(size)))
         site.stores.commands.clear()

@@ -82,6 +82,7 @@ _TIME = Struct(">BBBI")  # hour, minute, second, microsecond with the fold as it
 _DATETIME = Struct(">HBBBBBI")
 _TIMEDELTA = Struct(">iII")  # days, seconds, microseconds
 _COMPLEX = Struct(">dd")
+_ARRAY = Struct(">BI")  # the head of MessagePack's array 32
 _FOLD = 1 << 31
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -91,7 +92,8 @@ def _write_int(value: int, _: Pack) -> bytes:
 
 
 def _write_set(value: set[Any] | frozenset[Any], pack: Pack) -> bytes:
-    return pack(sorted(value, key=pack))  # equal sets give equal bytes, whatever order they iterate in
+    # Sorted, so that equal sets give equal bytes; each element packed once, so that nesting does not multiply the work.
+    return _ARRAY.pack(0xDD, len(value)) + b"".join(sorted(map(pack, value)))
 
 
 def _write_zone(zone: Any, data: bytes, pack: Pack) -> bytes:
@@ -232,9 +234,8 @@ _READERS: dict[int, Read] = {
 
 def _writer(kind: type) -> tuple[int, Write]:
     """Find the way to write an extension type, or raise `_RefusalError`."""
-    writer = _WRITERS.get(kind)
-    if writer is not None:
-        return writer
+    if kind in _WRITERS:
+        return _WRITERS[kind]
     for base in kind.__mro__[1:]:
         if base in _WITH_SUBCLASSES:
             return _WRITERS[base]
@@ -255,8 +256,8 @@ def _name(kind: type) -> str:
 def encode(value: Any, before: Wire = None) -> Wire:
     """Return what a value is kept as. Equal bytes mean equal values of equal types.
 
-    `before` is what the key held when it was read: if the value was not changed since, exactly that is returned, and
-    sooner. (Putting a bytearray in the place of equal bytes is then no change.)
+    `before`, what the key held when it was read, changes nothing but the time it takes to find that the value is still
+    the same. (With one exception: a bytearray put in the place of equal bytes is then no change.)
 
     Raises `UsageError` for what cannot be kept. Its message names the type, where in the value it is, and the remedy,
     but never the value.
@@ -274,7 +275,7 @@ def encode(value: Any, before: Wire = None) -> Wire:
         return value  # type: ignore[no-any-return]
     try:
         packed = packb(_batched(value) if kind is list else value, _hook, _OPTIONS)
-        if packed == before:
+        if type(before) is bytes and packed == before:
             return before
         if not (_may_hold_raw(packed) and _holds_raw(value)):
             return packed
@@ -528,7 +529,7 @@ def register_type(
     if encode is None or decode is None:
         raise UsageError(
             f"register_type({cls.__name__}) needs both encode= and decode=: only a dataclass or an enum, "
-            "without subclasses=True and without a __new__ of its own, needs neither"
+            "without subclasses=True and without a __new__, needs neither"
         )
     name = _name(cls) if name is None else name
     label = name.encode()
@@ -559,7 +560,9 @@ def _own_functions(cls: type[Any]) -> tuple[Callable[[Any], object] | None, Call
         return (lambda flag: flag.value), cls
     if issubclass(cls, enum.Enum):
         return (lambda member: member.name), (lambda name: cls[name])
-    if not dataclasses.is_dataclass(cls) or cls.__new__ is not object.__new__:
+    # One that only inherits from a dataclass may hold more than the fields, and a __new__ may need what we do not know.
+    maker: Any = cls.__new__
+    if "__dataclass_fields__" not in vars(cls) or maker is not object.__new__:
         return None, None
     fields = dataclasses.fields(cls)
 
