@@ -163,7 +163,7 @@ def identical(a: Any, b: Any) -> bool:
         case complex():
             return identical((a.real, a.imag), (b.real, b.imag))
         case Decimal():
-            return a.as_tuple() == b.as_tuple()
+            return bool(a.as_tuple() == b.as_tuple())
         case datetime() | time():
             naive = a.replace(tzinfo=None) == b.replace(tzinfo=None) and a.fold == b.fold
             return bool(naive) and identical(a.tzinfo, b.tzinfo)

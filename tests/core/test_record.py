@@ -15,7 +15,7 @@ RECORDS = st.builds(
     epoch=st.integers(0, 2**16 - 1),
     revision=st.integers(0, 2**32 - 1),
     writes=st.lists(st.binary(min_size=8, max_size=8), max_size=8).map(tuple),
-    origin=st.one_of(st.none(), st.binary(min_size=12, max_size=12)),
+    origin=st.one_of(st.none(), st.binary(min_size=16, max_size=16)),
     changed=st.one_of(st.none(), st.frozensets(st.text(max_size=5), max_size=8)),
     values=st.dictionaries(st.text(max_size=5), wires, max_size=5),
 )

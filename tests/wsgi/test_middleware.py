@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
@@ -291,8 +291,8 @@ class TestCurrentSession:
         serve(wrap(app))
         assert seen == [1]
 
-    @pytest.mark.parametrize("late", [False, True])
-    def test_the_one_that_is_set_is_the_one_that_is_saved(self, late: bool) -> None:
+    @pytest.mark.parametrize("when", ["at once", "before write", "in the first step"])
+    def test_the_one_that_is_set_is_the_one_that_is_saved(self, when: str) -> None:
         """After set_current_session the response saves the other session, and the first keeps what it had."""
         middleware: SessionMiddleware
 
@@ -306,15 +306,25 @@ class TestCurrentSession:
             start_response(OK, [TEXT])
             return [b"x"]
 
+        def before_write(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            switch()
+            start_response(OK, [TEXT])(b"x")
+            return []
+
         def in_the_first_step(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
             start_response(OK, [TEXT])
             switch()
             yield b"x"
 
+        apps: dict[str, Any] = {
+            "at once": at_once,
+            "before write": before_write,
+            "in the first step": in_the_first_step,
+        }
         browser = Browser()
         serve(wrap(counting_list), browser)
         before = browser.copy()
-        middleware = wrap(in_the_first_step if late else at_once)
+        middleware = wrap(apps[when])
         serve(middleware, browser)
         assert session_of(middleware, browser) == {"other": True}
         assert session_of(middleware, before) == {"n": 1}
@@ -508,19 +518,21 @@ class TestBodies:
             serve(server)
         assert body.closed == 1
 
-    def test_close_is_called_once_for_a_file(self) -> None:
-        """A file whose response cannot be saved is closed, because the server never sees it."""
-        file = io.BytesIO(b"file")
+    @pytest.mark.parametrize("unavailable", [False, True])
+    def test_close_is_called_once_for_a_file(self, unavailable: bool) -> None:
+        """A file whose response cannot be saved is closed, once, because the server never sees it."""
+        body = Body(b"file")
 
         def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             get_current_session()["big"] = big(200_000)
             start_response(OK, [TEXT])
-            return FileWrapper(file)
+            return body
 
         stores = RecordingStores(FakeClock(), limit=100_000)
-        with pytest.raises(SessionTooLarge):
-            serve(wrap(app, stores=stores), extra={"wsgi.file_wrapper": FileWrapper})
-        assert file.closed
+        stores.down = {Tier.DURABLE} if unavailable else set()
+        with nullcontext() if unavailable else pytest.raises(SessionTooLarge):
+            assert serve(wrap(app, stores=stores), extra={"wsgi.file_wrapper": Body}).code == 503
+        assert body.closed == 1
 
 
 class TestUnavailable:
@@ -785,6 +797,18 @@ class TestStreaming:
 
         middleware, _, browser = with_big_session(app)
         serve(middleware, browser)
+        assert session_of(middleware, browser)["n"] == 2
+
+    def test_stored_session_changed_after_write(self) -> None:
+        """So is a change that the view makes after write() has started the response."""
+
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            start_response(OK, [TEXT])(b"x")
+            get_current_session()["n"] = 2
+            return [b"y"]
+
+        middleware, _, browser = with_big_session(app)
+        assert serve(middleware, browser).body == b"xy"
         assert session_of(middleware, browser)["n"] == 2
 
     def test_visitor_hangs_up(self) -> None:

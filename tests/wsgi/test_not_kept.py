@@ -280,21 +280,20 @@ class TestDefect06ForeignCookies:
     @pytest.mark.parametrize("stored", [False, True])
     @pytest.mark.parametrize("name", ["x", "0", "99"])
     def test_defect_06_prefix(self, stored: bool, name: str) -> None:
-        """A foreign cookie whose name begins like ours neither breaks the session nor is deleted at its end."""
+        """A foreign cookie whose name begins like ours neither breaks the session nor is taken for it nor deleted."""
         site = stored_site() if stored else Site()
         site.request(lambda session: session.update(n=1))
-        for foreign in (f"{INLINE}{name}", f"{INLINE}-{name}", f"{INLINE}.{name}", f"{REFERENCE}.{name}"):
-            site.browser.cookies[foreign] = "1"
+        foreign = {f"{INLINE}{name}", f"{INLINE}-{name}", f"{INLINE}.{name}", f"{REFERENCE}.{name}"}
+        (token,) = site.browser.cookies.values()
+        stranger = Browser()
+        stranger.cookies = dict.fromkeys(foreign | {f"x{INLINE}", f"x{REFERENCE}"}, token)
+        assert site.read(stranger) == {}
+        site.browser.cookies.update(dict.fromkeys(foreign, "1"))
         assert site.read()["n"] == 1
         site.request(Session.terminate)
         deleted = {cookie.partition("=")[0] for cookie in site.response.cookies}
         assert deleted == {INLINE, REFERENCE}
-        assert set(site.browser.cookies) == {
-            f"{INLINE}{name}",
-            f"{INLINE}-{name}",
-            f"{INLINE}.{name}",
-            f"{REFERENCE}.{name}",
-        }
+        assert set(site.browser.cookies) == foreign
 
 
 def test_defect_07() -> None:
@@ -357,6 +356,7 @@ class TestDefect09RegenerateId:
         fail_durable_put(site, step)
         site.request(Session.regenerate_id)
         repair(site)
+        site.stores.flush()
         assert site.read()["n"] == 1
 
     def test_defect_09_lost(self) -> None:

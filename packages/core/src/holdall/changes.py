@@ -25,6 +25,7 @@ class Mark:
 
 ASSIGNED = Mark("ASSIGNED")
 DELETED = Mark("DELETED")
+_NUMBERS = frozenset((int, float))
 
 
 @dataclass(slots=True)
@@ -61,14 +62,25 @@ class Changes:
             before = result.get(key, 0)
             # bytes are a packed value, which may be an integer too large to stand for itself
             number = decode(before) if type(before) is bytes else before
-            if type(number) is int or type(number) is float:
-                result[key] = encode(number + amount)
-            else:
+            total = add(number, amount)
+            if total is None:
                 dropped.append(key)
+            else:
+                result[key] = encode(total)
         return result, tuple(dropped)
 
 
 NO_CHANGES = Changes()
+
+
+def add(number: Any, amount: Any) -> int | float | None:
+    """Return the sum; None where one of them is neither an int nor a float, or no float can hold it."""
+    if not _NUMBERS.issuperset((type(number), type(amount))):
+        return None
+    try:
+        return number + amount  # type: ignore[no-any-return]
+    except OverflowError:
+        return None
 
 
 def collect(

@@ -19,7 +19,7 @@ from holdall.errors import SessionConflict, SessionUnavailable
 from holdall.headers import Headers, with_session_headers, with_vary_cookie
 from holdall.outcome import Cookie, Home, Outcome, Wish, Write, decide
 from holdall.presented import NOTHING, Presented
-from holdall.record import Record
+from holdall.record import ORDER_BYTES, Record
 from holdall.sealing import token_id
 from holdall.session import Session
 from holdall.tiers import Gone, Held, Inline, Written, store_key
@@ -41,7 +41,9 @@ class Receipt:
     tier: Tier | None
     """Where the session is now; None if there is none."""
     durable: bool
-    """What the application last wrote is in the durable tier or with the browser: no cache can lose it."""
+    """What the application last wrote is in the durable tier or with the browser: no cache can lose it.
+
+    False too if nothing may have been saved: a commit that failed, or a status of 500 or above."""
     cookie_bytes: int
     """The bytes of all Set-Cookie values of ours in this response."""
     conflicts: tuple[SessionConflict, ...]
@@ -106,7 +108,7 @@ class Exchange:
             fits = not session._persist and tokens.text_length(len(payload)) <= manager._inline_limit
         outcome = decide(home, wish, fits=fits)
         if outcome.write is Write.NOTHING and not outcome.ends_old:
-            return Finished(self._ride(outcome, values, payload, now, headers))
+            return Finished(self._ride(outcome, changes, values, payload, now, headers))
         return self._store(outcome, changes, values, payload, now, headers)
 
     def finish(self) -> Flow[Receipt]:
@@ -169,10 +171,10 @@ class Exchange:
             base = self._inline_base(old)
         result: Written | Gone | dict[str, Wire] | None = None
         if outcome.write is Write.CACHE_ONLY and isinstance(base, Held) and old is not None:
-            quick = yield from tiers.update_quickly(store_key(old.sid), base, changes, now)
+            quick = yield from tiers.update_quickly(store_key(old.sid), base, changes)
             if quick is not None:
                 session._held = quick
-                session._rebase(quick.record.values)
+                session._rebase(quick.record.values, changes)
                 self._discarded, self._quick = False, True
                 return self._respond(headers, self._refresh())
             outcome = decide(Home.STORE, Wish.CHANGE, fits=False)
@@ -191,12 +193,11 @@ class Exchange:
             session._gone, session._new, session._regenerated = result, None, False
             return self._respond(headers, [])
         if isinstance(result, Written):
-            if result.dropped:
-                self._report("an increment found no number to be added to", result.dropped)
-            return self._refer(result.held, now, headers)
+            self._report_dropped(result)
+            return self._refer(result.held, changes, now, headers)
         if result is not None:  # moved to a new sid, and back to the cookie
             values, payload = result, pack_map(result)
-        return self._ride(outcome, values, payload, now, headers)
+        return self._ride(outcome, changes, values, payload, now, headers)
 
     def _store_late(self, held: Held, changes: Changes) -> Steps[Receipt]:
         session, manager = self.session, self._manager
@@ -208,14 +209,20 @@ class Exchange:
             self._report("the session ended while this request changed it: its changes are dropped", changes.keys)
             session._gone = result
         else:
+            self._report_dropped(result)
             session._held = result.held
-            session._rebase(result.held.record.values)
+            session._rebase(result.held.record.values, changes)
             self._quick = False
         return self._receipt()
 
     def _end(self, old: Token, now: int) -> Steps[None]:
         manager = self._manager
-        expires = old.expires or now // 1000 + manager.settings.lifetime
+        expires = old.expires
+        if not expires:  # opened by its sid and not loaded: only the record knows for how long its end must be known
+            found = yield from manager._tiers.read(store_key(old.sid), 0, now)
+            if isinstance(found, Gone):
+                return
+            expires = found.record.expires
         try:
             yield from manager._tiers.end(store_key(old.sid), expires, now)
         except SessionUnavailable:
@@ -236,7 +243,7 @@ class Exchange:
             token.epoch + 1,
             token.revision,
             (),
-            token_id(presented.sealed),
+            token.revision.to_bytes(ORDER_BYTES) + token_id(presented.sealed),
             frozenset(),
             {},
         )
@@ -250,7 +257,15 @@ class Exchange:
 
     # -- cookies -----------------------------------------------------------------------------------------------------
 
-    def _ride(self, outcome: Outcome, values: dict[str, Wire], payload: bytes, now: int, headers: Headers) -> Headers:
+    def _ride(
+        self,
+        outcome: Outcome,
+        changes: Changes,
+        values: dict[str, Wire],
+        payload: bytes,
+        now: int,
+        headers: Headers,
+    ) -> Headers:
         """The session is in the cookie, or nowhere."""
         session = self.session
         self._discarded = False
@@ -265,11 +280,11 @@ class Exchange:
         sid, issued, expires, _, epoch, revision, ssl_only, browser, _ = token
         token = Token(sid, issued, expires, now // 1000, epoch, revision + 1, ssl_only, browser, payload)
         session._token, session._new, session._held = token, None, None
-        session._rebase(values)
+        session._rebase(values, changes)
         cookies = self._set(token, now)
         return self._respond(headers, cookies)
 
-    def _refer(self, held: Held, now: int, headers: Headers) -> Headers:
+    def _refer(self, held: Held, changes: Changes, now: int, headers: Headers) -> Headers:
         """The session is in a store: the browser gets a reference, with the floor that it may rely on."""
         session = self.session
         self._discarded = False
@@ -284,7 +299,7 @@ class Exchange:
             expires=record.expires,
         )
         session._token, session._new, session._held = token, None, held
-        session._rebase(record.values)
+        session._rebase(record.values, changes)
         return self._respond(headers, self._set(token, now))
 
     def _refresh(self) -> Headers:
@@ -298,7 +313,7 @@ class Exchange:
         if idle is None or not presented.sealed or (token := session._active_token()) is None:
             return []
         now = self._manager._now()
-        if now // 1000 - token.seen < idle / 10:
+        if now < token.seen * 1000 + idle * 100:  # a tenth
             return []
         session._token = token = token._replace(seen=now // 1000)
         return self._set(token, now, clears=False)
@@ -351,6 +366,10 @@ class Exchange:
 
     # -- reporting ---------------------------------------------------------------------------------------------------
 
+    def _report_dropped(self, written: Written) -> None:
+        if written.dropped:
+            self._report("an increment found no number to be added to", written.dropped)
+
     def _report(self, reason: str, keys: tuple[str, ...] | None) -> None:
         self._conflicts += (SessionConflict(reason, keys or ()),)
         log.warning("%s", reason)
@@ -365,7 +384,8 @@ class Exchange:
             else:
                 tier = Tier.CACHE if self._manager.settings.no_datastore else Tier.DURABLE
         cookie_bytes = sum(len(value) for _, value in self._cookies)
-        return Receipt(tier, tier is not Tier.CACHE and not self._quick, cookie_bytes, self._conflicts)
+        is_durable = tier is not Tier.CACHE and not self._quick and not self._discarded
+        return Receipt(tier, is_durable, cookie_bytes, self._conflicts)
 
 
 def _template(token: Token, values: dict[str, Wire]) -> Record:

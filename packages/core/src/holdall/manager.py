@@ -156,7 +156,7 @@ class SessionManager:
             session._opened = True
             return
         now = self.clock()
-        header = join_header(session._headers)
+        session._headers = header = join_header(session._headers)  # an iterator has been used up by this
         presented = choose(header, self._inline, self._reference, now, self.settings.idle_timeout)
         session._presented = presented
         if presented.ignored and not -_QUIET < now - self._complained < _QUIET:
@@ -181,6 +181,8 @@ class SessionManager:
         except SessionUnavailable as error:
             session._failure = error
             raise
+        if session._opened:  # begun anew, or loaded, while this load was under way
+            return
         session._opened = True
         if isinstance(result, Gone):
             session._gone = result
@@ -197,7 +199,7 @@ class SessionManager:
         now = self._now()
         expires = now // 1000 + self.settings.lifetime
         if expiration_ts:
-            if not 0 < expiration_ts < 2**40:
+            if not isinstance(expiration_ts, (int, float)) or not 0 < expiration_ts < 2**40:
                 raise UsageError(
                     f"expiration_ts={expiration_ts!r} must be in seconds UTC since 1970: 0 for a browser session"
                 )
@@ -211,4 +213,4 @@ class SessionManager:
         return gone is not None and gone.ending is Ending.REGENERATED and abs(self._now() - gone.time) < _SUPERSEDED_MS
 
     def _now(self) -> int:
-        return int(self.clock() * 1000)
+        return max(0, int(self.clock() * 1000))

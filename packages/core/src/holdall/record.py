@@ -13,6 +13,7 @@ from holdall.codec import Wire, pack_map, unpack_map
 
 WRITE_ID_BYTES = 8
 WRITES_KEPT = 8
+ORDER_BYTES = 4
 _CHANGED_KEPT = 64
 
 _FORMAT = 1
@@ -24,7 +25,7 @@ _SSL_ONLY = 0b10
 _BROWSER = 0b100
 _ORIGIN = 0b1000
 _EVERYTHING = 0b10000
-_ORIGIN_BYTES = 12
+_ORIGIN_BYTES = ORDER_BYTES + 12
 
 
 class Ending(enum.IntEnum):
@@ -36,6 +37,9 @@ class Ending(enum.IntEnum):
     """Its data went on under a new sid."""
     ASK = 6
     """A cache's tombstone: nothing is said here, ask the durable tier."""
+
+
+_ENDINGS = frozenset(Ending)
 
 
 class Record(NamedTuple):
@@ -52,7 +56,10 @@ class Record(NamedTuple):
     writes: tuple[bytes, ...]
     """The ids of the last 8 writes, newest last: what tells after a lost reply whether a write was applied."""
     origin: bytes | None
-    """The id of the inline cookie the first record grew from; None for a session that was never inline."""
+    """The inline cookie the record grew from: its revision in 4 bytes, which orders origins, and its id.
+
+    None for a session that was never inline.
+    """
     changed: frozenset[str] | None
     """The keys changed since the session was inline; None stands for every key."""
     values: dict[str, Wire]
@@ -122,7 +129,7 @@ def unpack(plain: bytes) -> Record | Marker | None:
         return None
     if not plain[1] & _DATA:
         _, kind, time, expires, write_id = _MARKER.unpack(plain)
-        return Marker(Ending(kind), time, expires, write_id)
+        return Marker(Ending(kind), time, expires, write_id) if kind in _ENDINGS else None
     _, flags, issued, expires, epoch, revision, changed_size, count = _HEAD.unpack_from(plain)
     at = _HEAD.size
     writes = tuple(plain[at + i * WRITE_ID_BYTES : at + (i + 1) * WRITE_ID_BYTES] for i in range(count))

@@ -9,7 +9,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from holdall.changes import ASSIGNED, DELETED, NO_CHANGES, Changes, collect
+from holdall.changes import ASSIGNED, DELETED, NO_CHANGES, Changes, add, collect
 from holdall.codec import Wire, decode
 from holdall.errors import SessionCommitted, SessionNotLoaded, UsageError
 
@@ -169,17 +169,16 @@ class Session(MutableMapping[str, Any]):
         Of requests that overlap, every increment counts if the session is in a store. Raises `UsageError` if the value
         or the amount is not an int or a float.
         """
-        value = self.get(key, 0)
-        for number in (value, amount):
-            if type(number) is not int and type(number) is not float:
-                raise UsageError(f"incr adds numbers: session[{key!r}] and the amount must each be an int or a float")
+        total = add(self.get(key, 0), amount)
+        if total is None:
+            raise UsageError(f"incr adds numbers: session[{key!r}] and the amount must each be an int or a float")
         mark = self._marks.get(key)
         in_place = self._cleared or mark is ASSIGNED or mark is DELETED
-        self._assign(key, value + amount)
+        self._assign(key, total)
         if not in_place:
             self._marks[key] = (mark or 0) + amount
         self._regular = True
-        return value + amount  # type: ignore[no-any-return]
+        return total
 
     def __ior__(self, other: Any) -> "Session":
         self.update(other)
@@ -307,10 +306,16 @@ class Session(MutableMapping[str, Any]):
             return NO_CHANGES
         return collect(self._loaded, cleared=self._cleared, live=self._live, marks=self._marks, quick=not self._regular)
 
-    def _rebase(self, values: dict[str, Wire]) -> None:
-        """Take what was written for what was read, so that only later changes count as changes."""
+    def _rebase(self, values: dict[str, Wire], changes: Changes) -> None:
+        """Take what was written, with `changes`, for what was read, so that only later changes count as changes."""
+        # An object in whose place others put something newer is handed out no more: it would look like a change.
+        before = {**self._loaded, **changes.assigned}
+        self._live = {
+            key: value
+            for key, value in self._live.items()
+            if type(wire := values.get(key)) is bytes and wire == before.get(key)
+        }
         self._loaded = self._base = values
-        self._live = {key: value for key, value in self._live.items() if type(values.get(key)) is bytes}
         self._marks = {}
         self._cleared = self._regular = self._persist = False
 

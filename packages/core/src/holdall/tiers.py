@@ -20,6 +20,7 @@ from holdall.commands import Conflict, Delete, Expect, Found, Get, Missing, Put,
 from holdall.drive import Steps
 from holdall.errors import SessionTooLarge, SessionUnavailable, StoreError, StoreTooLarge
 from holdall.record import (
+    ORDER_BYTES,
     WRITE_ID_BYTES,
     WRITES_KEPT,
     Ending,
@@ -49,6 +50,8 @@ class Held(NamedTuple):
     """The home tier's version; None after a write to a store that does not tell."""
     cached: int | None
     """The version of the cache entry to be replaced; None where there was none, or nobody knows."""
+    confirmed: int = 0
+    """When the durable tier confirmed that entry, in milliseconds UTC since 1970."""
 
 
 class Gone(NamedTuple):
@@ -142,12 +145,12 @@ class Tiers:
             and entry.stored.revision >= floor  # rule 6: this browser has seen newer
             and entry.stored.expires * 1000 > now
         ):
-            return Held(entry.stored, entry.version, cached.version)
+            return Held(entry.stored, entry.version, cached.version, entry.confirmed)
         answer = yield from self._get_home(key)
-        if isinstance(answer, Missing):
-            return Gone(None, 0)
-        plain, home = self._open_record(key, answer.value)
-        if not isinstance(home, Record) or home.expires * 1000 <= now:
+        plain, home = self._open_record(key, answer.value) if isinstance(answer, Found) else (b"", None)
+        if isinstance(answer, Missing) or not isinstance(home, Record) or home.expires * 1000 <= now:
+            if entry is not None and isinstance(entry.stored, Record):  # a server whose clock is behind may trust it
+                yield from self._bury(key, now)
             return _gone(home)
         if home.revision < floor:
             log.error("a durable record is older than what its browser has seen: restored from a backup?")
@@ -171,7 +174,7 @@ class Tiers:
 
     def _is_trusted(self, entry: _Entry, now: int) -> bool:
         # Rule 5. An entry from the future comes from a server whose clock cannot be compared with ours.
-        return -_AHEAD <= now - entry.confirmed < self._trust
+        return -min(_AHEAD, self._trust) <= now - entry.confirmed < self._trust
 
     def _get_home(self, key: str) -> Steps[Found | Missing]:
         try:
@@ -209,11 +212,13 @@ class Tiers:
         is written, and `SessionUnavailable` if the changes may or may not be stored.
         """
         write_id = self._random(WRITE_ID_BYTES)
-        if isinstance(base, Held) and base.version is None:
-            again = yield from self._read_home(key, now)
-            if isinstance(again, Gone):
-                return again
-            base = again
+        if isinstance(base, Held):
+            if base.version is None:
+                again = yield from self._read_home(key, now)
+                if isinstance(again, Gone):
+                    return again
+                base = again
+            floor = max(floor, base.record.revision)
         cached = base.cached if isinstance(base, Held) else None
         current: Held | Inline = base
         for _ in range(_ATTEMPTS):
@@ -234,12 +239,11 @@ class Tiers:
                 break
         raise SessionUnavailable("the session is being changed by too many requests at once")
 
-    def update_quickly(self, key: str, base: Held, changes: Changes, now: int) -> Steps[Held | None]:
+    def update_quickly(self, key: str, base: Held, changes: Changes) -> Steps[Held | None]:
         """Store changes in the cache only (rule 11); None if that cannot be done: then store them regularly."""
         if self._home is Tier.CACHE or base.version is None:
             return None
-        expect = base.cached
-        record = base.record
+        record, _, expect, confirmed = base
         if expect is None:  # refilled by this request: the entry's own version is not known yet
             try:
                 found = yield Get(Tier.CACHE, key)
@@ -248,13 +252,14 @@ class Tiers:
             entry = self._open_entry(key, found.value) if isinstance(found, Found) else None
             if entry is None or entry.version != base.version or not isinstance(entry.stored, Record):
                 return None
-            expect, record = found.version, entry.stored
+            expect, record, confirmed = found.version, entry.stored, entry.confirmed
         values, dropped = changes.apply(record.values)
         if dropped:
             return None
         record = record._replace(values=values)
         plain = pack(record)
-        stored = yield from self._try_put_entry(key, base.version, now, plain, record.expires, expect)
+        # Rule 5: the durable tier confirmed nothing now, so the trust in this entry ends when it would have ended.
+        stored = yield from self._try_put_entry(key, base.version, confirmed, plain, record.expires, expect)
         return Held(record, base.version, None) if stored else None
 
     def move(
@@ -294,6 +299,7 @@ class Tiers:
             if isinstance(result, Gone):
                 if new is not None:
                     yield from self._try_delete(new_key)
+                yield from self._bury(old_key, now)  # rule 10
                 return result
             current = result
         raise SessionUnavailable("the session is being changed by too many requests at once")
@@ -381,10 +387,9 @@ class Tiers:
                     continue  # what stood there has expired, or the write never arrived
                 return Gone(None, 0)
             found, stored = self._open_record(key, there.value)
-            if stored is None:
-                raise SessionUnavailable("a record cannot be read: garbage, or written by a newer version")
-            if isinstance(stored, Marker):
-                return _Applied(there.version, plain) if stored.write_id == write_id else _gone(stored)
+            if not isinstance(stored, Record):
+                is_mine = stored is not None and stored.write_id == write_id
+                return _Applied(there.version, plain) if is_mine else _gone(stored)
             if write_id in stored.writes:
                 return _Applied(there.version, found, stored)
             if there.version == expect:
@@ -489,8 +494,7 @@ def _values(current: Held | Inline, base: Held | Inline) -> dict[str, Wire]:
     """Return what changes are replayed on."""
     if isinstance(current, Inline):
         return current.values
-    if isinstance(base, Inline) and current.record.origin != base.template.origin:
-        # Rule 8: an orphan of an earlier promotion, and a browser that went on inline since.
+    if isinstance(base, Inline) and _went_on_inline(current.record, base):
         return overlay(base.values, current.record.values, current.record.changed)
     return current.record.values
 
@@ -505,14 +509,25 @@ def _successor(
 ) -> Record:
     if isinstance(current, Held):
         record = current.record.rewritten(values, changes.keys, write_id, floor)
-        # Laid over an orphan, the record now holds what this request's cookie held.
-        return record._replace(origin=base.template.origin) if isinstance(base, Inline) else record
+        if isinstance(base, Inline) and _went_on_inline(current.record, base):
+            # Laid over an orphan, the record now holds what this request's cookie held.
+            return record._replace(origin=base.template.origin)
+        return record
     return current.template._replace(
         values=values,
         revision=max(current.template.revision, floor) + 1,
         writes=(write_id,),
         changed=join_changed(frozenset(), changes.keys),
     )
+
+
+def _went_on_inline(record: Record, base: Inline) -> bool:
+    """Tell whether a record is the orphan of an earlier promotion, and its browser went on inline since (rule 8).
+
+    If it is the record that grew from a newer cookie, then it holds what a slow request's older cookie held.
+    """
+    origin, own = record.origin or b"", base.template.origin or b""
+    return origin != own and origin[:ORDER_BYTES] <= own[:ORDER_BYTES]
 
 
 def _expectation(current: Held | Inline) -> tuple[int | Expect, bytes | None]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from holdall import (
     Exchange,
+    Finished,
     Flow,
     ManagerOptions,
     SessionManager,
@@ -101,11 +102,10 @@ class SessionMiddleware:
         finally:
             response.leave(token)
         response.body = body
-        if not (type(body) is list or type(body) is tuple or _is_file(body, environ)):
-            return response  # more of the application runs when it is iterated
+        if response.sent or not (type(body) is list or type(body) is tuple or _is_file(body, environ)):
+            return response  # something may have changed since write(), or will in its body
         try:
-            if not response.sent:
-                response.send()
+            response.send()
         except SessionUnavailable:
             response.close()
             return response.refuse()
@@ -166,26 +166,26 @@ class _Response:
     def write(self, data: bytes) -> object:
         """The imperative way to send a body (PEP 3333): starts the response."""
         if not self.sent:
-            self._adopt_current()
+            session = current_session.get()
+            if session is not None:
+                self._exchange.session = session
             self.send()
         return self._write(data)
 
     def leave(self, token: "Token[Session | None]") -> None:
         """The application's code has run for now: whichever session it made the current one is the one to save."""
-        self._adopt_current()
-        current_session.reset(token)
-
-    def _adopt_current(self) -> None:
         session = current_session.get()
         if session is not None:
             self._exchange.session = session
+        current_session.reset(token)
 
     def send(self) -> None:
         """Commit the session, and start the response with the headers that come of it."""
         if self.status is None:
             return
         headers = self._headers
-        complete = self._middleware._drive(self._exchange.commit(status=int(self.status[:3]), headers=headers))
+        flow = self._exchange.commit(status=int(self.status[:3]), headers=headers)
+        complete = flow.value if isinstance(flow, Finished) else self._middleware._drive(flow)
         if complete is not headers and self._environ.get("wsgi.url_scheme") == "http":
             self._middleware.manager.warn_of_plain_http(self._environ.get("HTTP_HOST"), complete)
         self._start_server(self.status, complete)
