@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from holdall import UsageError, generate_key
-from waitress.server import create_server  # type: ignore[import-untyped]
+from waitress.server import create_server
 
 from .page import Labels
 from .serving import HOST, Servers, build, listen

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from holdall_stores import Stores
 from holdall_wsgi import SessionMiddleware
-from waitress.server import create_server  # type: ignore[import-untyped]
-from waitress.wasyncore import close_all, loop  # type: ignore[import-untyped]
+from waitress.server import create_server
+from waitress.wasyncore import close_all, loop
 
 from .app import Demo
 from .page import Labels

@@ -85,3 +85,8 @@ class World:
 
 def big(size: int = 20_000, letter: str = "x") -> str:
     return letter * size
+
+
+def put(**values: Any) -> Callable[[Session], None]:
+    """Return what a request does that assigns these values."""
+    return lambda session: session.update(values)

@@ -3,7 +3,7 @@
 import pytest
 from holdall import CookieOptions, Session, SessionManager, Tier, run
 
-from tests.core.support import KEY, World, big
+from tests.core.support import KEY, World, big, put
 
 
 def commit(world: World, headers: list[tuple[str, str]], n: int = 1) -> list[tuple[str, str]]:
@@ -64,7 +64,7 @@ class TestHeaders:
         world = World()
         for size in range(2_600, 2_800, 7):
             world.browser.cookies.clear()
-            world.request(lambda session, size=size: session.update(data=big(size)))
+            world.request(put(data=big(size)))
             assert all(len(value) <= 4096 for value in world.set_cookies())
 
     def test_options(self) -> None:

@@ -26,10 +26,14 @@ def test_own_session_class() -> None:
         def user(self) -> str:
             return str(self.get("user", "nobody"))
 
+    def user_of(session: Session) -> str:
+        assert isinstance(session, MySession)
+        return session.user
+
     world = World(session_class=MySession)
-    assert world.request(lambda session: session.user) == "nobody"
+    assert world.request(user_of) == "nobody"
     world.request(lambda session: session.update(user="ada"))
-    assert world.request(lambda session: session.user) == "ada"
+    assert world.request(user_of) == "ada"
 
 
 def test_threads_share_a_manager() -> None:

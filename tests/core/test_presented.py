@@ -8,7 +8,7 @@ from holdall import Session
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.support import OTHER_KEY, Browser, World, big
+from tests.core.support import OTHER_KEY, Browser, World, big, put
 
 NAME = "__Host-session"
 
@@ -66,7 +66,9 @@ def test_header_as_bytes_or_several() -> None:
     """Cookie headers may come as str, bytes, or several of either."""
     world = World()
     value = small(world, 1)
-    for headers in (f"{NAME}={value}".encode(), [f"{NAME}={value}"], ["a=b", f"{NAME}={value}".encode()]):
+    ours = f"{NAME}={value}"
+    several: list[str | bytes] = ["a=b", ours.encode()]
+    for headers in (ours.encode(), [ours], several):
         assert dict(world.manager.open(headers, drive=world.drive).session) == {"n": 1}
 
 
@@ -134,7 +136,7 @@ def test_key_rotation() -> None:
             one, other = World(key=before, clock=clock), World(key=after, clock=clock)
             other.stores = one.stores
             browser = Browser()
-            one.request(lambda session, extra=extra: session.update(n=1, extra=extra), browser)
+            one.request(put(n=1, extra=extra), browser)
             assert other.read(browser)["n"] == 1
             other.request(lambda session: session.update(n=2), browser)
             assert one.read(browser)["n"] == 2 or after[0] not in before

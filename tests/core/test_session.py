@@ -168,7 +168,15 @@ class TestMapping:
     def test_keys_are_str(self) -> None:
         """A key that is no str is refused by name where it is assigned."""
         with pytest.raises(UsageError, match="must be a str, not int"):
-            World().request(lambda session: session.__setitem__(1, 1))
+            World().request(lambda session: session.__setitem__(1, 1))  # type: ignore[index]
+
+    def test_keys_are_well_formed(self) -> None:
+        """A key with a lone surrogate is refused where it is assigned, and any other text is fine."""
+        with pytest.raises(UsageError, match="surrogate"):
+            World().request(lambda session: session.update({"\ud800": 1}))
+        world = World()
+        world.request(lambda session: session.update({"\U0001f9f3 ключ": 1}))
+        assert world.read() == {"\U0001f9f3 ключ": 1}
 
     def test_what_cannot_be_kept_names_the_key(self) -> None:
         """A value that cannot be kept is refused with its key and type, and the session is as it was."""

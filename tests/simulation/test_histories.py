@@ -1,172 +1,16 @@
 """Random histories: overlapping requests, faults between any two commands, responses late, lost or out of order.
 
-Every flow is driven one command at a time by a scheduler that a seed steers, so that each failure repeats. What must
-hold in the end is the promise of docs/consistency.md, and nothing more.
+What must hold in the end is the promise of docs/consistency.md, and nothing more.
 """
 
-import os
-import random
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any
-
 import pytest
-from holdall import (
-    Command,
-    Finished,
-    Session,
-    SessionManager,
-    SessionUnavailable,
-    StoreError,
-    StoreUnavailable,
-    Tier,
-)
-from holdall.testing import FakeClock, RecordingStores
+from holdall import Tier
 
-from tests.core.support import KEY, Browser
-
-TRUST = 60
-Steps = Generator[Any, Any, Any]
-
-
-@dataclass
-class Work:
-    """One request under way."""
-
-    steps: Steps
-    pending: Any
-    name: str
-    log: "Log"
-
-
-@dataclass
-class Log:
-    """What became of a request."""
-
-    name: str
-    sid: str | None = None
-    saw: dict[str, Any] | None = None
-    result: str = "under way"
-    new_sid: str | None = None
-    headers: list[tuple[str, str]] = field(default_factory=list)
-    began: float = 0.0
-
-
-def steps(flow: Any) -> Steps:
-    if isinstance(flow, Finished):
-        return flow.value
-    return (yield from flow)
-
-
-class Simulation:
-    """A browser, several processes' worth of requests, and stores that fail between any two commands."""
-
-    def __init__(self, seed: int, *, fault_rate: float, **options: Any) -> None:
-        self.random = random.Random(seed)
-        self.clock = FakeClock()
-        self.stores = RecordingStores(self.clock)
-        self.fault_rate = fault_rate
-        self.manager = SessionManager(
-            KEY,
-            clock=self.clock,
-            random=self.random.randbytes,
-            cache_trust=timedelta(seconds=TRUST),
-            **options,
-        )
-        self.browser = Browser()
-        self.work: list[Work] = []
-        self.responses: list[Log] = []
-        self.logs: list[Log] = []
-
-    def begin(self, name: str, act: Callable[[Session], Any]) -> Log:
-        log = Log(name, began=self.clock.now)
-        self.logs.append(log)
-        work = Work(self._request(self.browser.header, act, log), None, name, log)
-        self._advance(work, None)
-        return log
-
-    def _request(self, header: str, act: Callable[[Session], Any], log: Log) -> Steps:
-        exchange = self.manager.open(header)
-        try:
-            yield from steps(exchange.load())
-            log.sid = exchange.session.sid
-            log.saw = dict(exchange.session)
-            act(exchange.session)
-            log.headers = yield from steps(exchange.commit(status=200, headers=[]))
-            log.new_sid = exchange.session.sid
-            receipt = yield from steps(exchange.finish())
-        except SessionUnavailable:
-            log.result = "unknown"
-            return
-        log.result = "dropped" if receipt.conflicts else "done"
-
-    def _advance(self, work: Work, answer: Any) -> None:
-        try:
-            if isinstance(answer, StoreError):
-                work.pending = work.steps.throw(answer)
-            else:
-                work.pending = work.steps.send(answer)
-        except StopIteration:
-            if work in self.work:
-                self.work.remove(work)
-            if work.log.headers:
-                self.responses.append(work.log)
-            return
-        if work not in self.work:
-            self.work.append(work)
-
-    def _carry_out(self, command: Command) -> Any:
-        luck = self.random.random()
-        if luck < self.fault_rate:
-            return StoreUnavailable("not asked")
-        (answer,) = self.stores.execute((command,))
-        return StoreUnavailable("reply lost") if luck < 2 * self.fault_rate else answer
-
-    def step(self) -> None:
-        """One command of one request, chosen at random."""
-        work = self.random.choice(self.work)
-        pending = work.pending
-        if isinstance(pending, tuple):
-            self._advance(work, tuple(self._carry_out(command) for command in pending))
-        else:
-            self._advance(work, self._carry_out(pending))
-
-    def crash(self) -> None:
-        """A process dies between two commands."""
-        if self.work:
-            work = self.work.pop(self.random.randrange(len(self.work)))
-            work.steps.close()
-            work.log.result = "unknown"
-
-    def deliver(self, *, lose: bool = False) -> None:
-        """A response reaches the browser, in any order; or never."""
-        if self.responses:
-            log = self.responses.pop(self.random.randrange(len(self.responses)))
-            if not lose:
-                self.browser.receive(log.headers)
-
-    def settle(self) -> None:
-        """Everything under way comes to its end, without further faults."""
-        self.fault_rate = 0
-        while self.work:
-            self.step()
-        while self.responses:
-            self.deliver()
-
-    def finish_one(self, name: str, act: Callable[[Session], Any]) -> Log:
-        log = self.begin(name, act)
-        while any(work.log is log for work in self.work):
-            self.step()
-        return log
-
-
-def assign(key: str, value: Any) -> Callable[[Session], Any]:
-    return lambda session: session.__setitem__(key, value)
+from tests.simulation.world import TRUST, Log, Simulation, assign, histories
 
 
 @pytest.mark.parametrize("no_cache", [False, True], ids=["cache", "no cache"])
-@pytest.mark.parametrize("seed", range(int(os.environ.get("HOLDALL_HISTORIES", "100"))))
+@histories(100)
 def test_acknowledged_changes_of_overlapping_requests_all_survive(seed: int, no_cache: bool) -> None:
     """Every acknowledged key is there in the end and every increment counted once, whatever failed in between."""
     world = Simulation(seed, fault_rate=0.0, cookie_only_threshold=0)
@@ -208,7 +52,7 @@ def test_acknowledged_changes_of_overlapping_requests_all_survive(seed: int, no_
     assert acknowledged <= counted <= acknowledged + unknown
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("HOLDALL_HISTORIES", "100"))))
+@histories(100)
 def test_promotions_lose_nothing_that_was_acknowledged_as_stored(seed: int) -> None:
     """Growing out of the cookie in overlapping requests keeps every key that any response acknowledged as stored."""
     world = Simulation(seed, fault_rate=0.0)
@@ -240,7 +84,7 @@ def test_promotions_lose_nothing_that_was_acknowledged_as_stored(seed: int) -> N
 
 
 @pytest.mark.parametrize("threshold", [0, 3800], ids=["stored", "inline first"])
-@pytest.mark.parametrize("seed", range(int(os.environ.get("HOLDALL_HISTORIES", "100"))))
+@histories(100)
 def test_what_ended_stays_ended(seed: int, threshold: int) -> None:
     """After an acknowledged logout or new id, nothing reads the old session beyond the trust, or writes it."""
     world = Simulation(seed, fault_rate=0.0, cookie_only_threshold=threshold)

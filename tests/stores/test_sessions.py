@@ -13,7 +13,7 @@ from google.cloud import ndb
 from holdall import Session, SessionUnavailable, run
 from holdall_stores import Memcached, Memory, SQLite, Stores
 
-from tests.core.support import KEY, Browser
+from tests.core.support import KEY, Browser, put
 from tests.servers import MemcachedServer
 
 
@@ -79,21 +79,20 @@ class Stories:
     def test_all_sizes(self, site: Site) -> None:
         """Small, 20 KB and 900 KB values come back, and the session moves up by itself."""
         for size in (10, 20_000, 900_000):
-            site.request(lambda session, size=size: session.update(data="x" * size))
+            site.request(put(data="x" * size))
             assert site.read() == {"data": "x" * size}
 
     def test_different_keys_both_win(self, site: Site) -> None:
         """Overlapping requests that change different keys both survive."""
         site.request(lambda session: session.update(big="x" * 20_000))
 
-        def drive(flow):  # type: ignore[no-untyped-def]
-            return run(flow, site.stores)
-
-        exchanges = [site.manager.open(site.browser.header, drive=drive) for _ in range(4)]
+        exchanges = [
+            site.manager.open(site.browser.header, drive=lambda flow: run(flow, site.stores)) for _ in range(4)
+        ]
         for number, exchange in enumerate(exchanges):
             exchange.session[f"k{number}"] = number
         for exchange in exchanges:
-            site.browser.receive(drive(exchange.commit(status=200, headers=[])))
+            site.browser.receive(run(exchange.commit(status=200, headers=[]), site.stores))
         assert {f"k{number}": number for number in range(4)}.items() <= site.read().items()
 
     def test_increments_of_threads_add_up(self, site: Site) -> None:
@@ -159,7 +158,7 @@ class Stories:
         with client.context():
             ada, changed = (Visitor(id=7, name="Ada", visits=visits) for visits in (0, 3))
         for padding in ("", "x" * 20_000):
-            site.request(lambda session, padding=padding: session.update(visitor=ada, padding=padding))
+            site.request(put(visitor=ada, padding=padding))
             site.request(lambda session: setattr(session["visitor"], "visits", 3))
             assert site.read()["visitor"] == changed
 

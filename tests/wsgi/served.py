@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-import waitress  # type: ignore[import-untyped]
+import waitress
 from holdall_stores import Stores
 from holdall_wsgi import SessionMiddleware, get_current_session
 

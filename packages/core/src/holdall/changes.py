@@ -111,7 +111,7 @@ def collect(
             changes.increments[key] = mark
     for key, value in live.items():
         if key not in marks:
-            wire = _encode(key, value)
+            wire = _encode(key, value, loaded[key])
             if wire != loaded[key]:
                 changes.assigned[key] = wire
                 changes.quick = False
@@ -131,8 +131,8 @@ def overlay(inline: Mapping[str, Wire], record: Mapping[str, Wire], changed: Ite
     return result
 
 
-def _encode(key: str, value: object) -> Wire:
+def _encode(key: str, value: object, before: Wire = None) -> Wire:
     try:
-        return encode(value)
+        return encode(value, before)
     except UsageError as error:
         raise UsageError(f"session[{key!r}] cannot be kept: {error}") from error

@@ -108,7 +108,7 @@ class Exchange:
             fits = not session._persist and tokens.text_length(len(payload)) <= manager._inline_limit
         outcome = decide(home, wish, fits=fits)
         if outcome.write is Write.NOTHING and not outcome.ends_old:
-            return Finished(self._ride(outcome, changes, values, payload, now, headers))
+            return Finished(self._ride(outcome, values, payload, now, headers))
         return self._store(outcome, changes, values, payload, now, headers)
 
     def finish(self) -> Flow[Receipt]:
@@ -174,7 +174,7 @@ class Exchange:
             quick = yield from tiers.update_quickly(store_key(old.sid), base, changes)
             if quick is not None:
                 session._held = quick
-                session._rebase(quick.record.values, changes)
+                session._rebase(quick.record.values)
                 self._discarded, self._quick = False, True
                 return self._respond(headers, self._refresh())
             outcome = decide(Home.STORE, Wish.CHANGE, fits=False)
@@ -194,10 +194,10 @@ class Exchange:
             return self._respond(headers, [])
         if isinstance(result, Written):
             self._report_dropped(result)
-            return self._refer(result.held, changes, now, headers)
+            return self._refer(result.held, now, headers)
         if result is not None:  # moved to a new sid, and back to the cookie
             values, payload = result, pack_map(result)
-        return self._ride(outcome, changes, values, payload, now, headers)
+        return self._ride(outcome, values, payload, now, headers)
 
     def _store_late(self, held: Held, changes: Changes) -> Steps[Receipt]:
         session, manager = self.session, self._manager
@@ -211,7 +211,7 @@ class Exchange:
         else:
             self._report_dropped(result)
             session._held = result.held
-            session._rebase(result.held.record.values, changes)
+            session._rebase(result.held.record.values)
             self._quick = False
         return self._receipt()
 
@@ -235,17 +235,10 @@ class Exchange:
         session = self.session
         presented = session._presented
         assert presented is not None
+        origin = token.revision.to_bytes(ORDER_BYTES) + token_id(presented.sealed)
+        epoch, revision = token.epoch + 1, token.revision
         template = Record(
-            token.issued,
-            token.expires,
-            token.ssl_only,
-            token.browser,
-            token.epoch + 1,
-            token.revision,
-            (),
-            token.revision.to_bytes(ORDER_BYTES) + token_id(presented.sealed),
-            frozenset(),
-            {},
+            token.issued, token.expires, token.ssl_only, token.browser, epoch, revision, (), origin, frozenset(), {}
         )
         return Inline(template, session._loaded)
 
@@ -257,15 +250,7 @@ class Exchange:
 
     # -- cookies -----------------------------------------------------------------------------------------------------
 
-    def _ride(
-        self,
-        outcome: Outcome,
-        changes: Changes,
-        values: dict[str, Wire],
-        payload: bytes,
-        now: int,
-        headers: Headers,
-    ) -> Headers:
+    def _ride(self, outcome: Outcome, values: dict[str, Wire], payload: bytes, now: int, headers: Headers) -> Headers:
         """The session is in the cookie, or nowhere."""
         session = self.session
         self._discarded = False
@@ -280,11 +265,11 @@ class Exchange:
         sid, issued, expires, _, epoch, revision, ssl_only, browser, _ = token
         token = Token(sid, issued, expires, now // 1000, epoch, revision + 1, ssl_only, browser, payload)
         session._token, session._new, session._held = token, None, None
-        session._rebase(values, changes)
+        session._rebase(values)
         cookies = self._set(token, now)
         return self._respond(headers, cookies)
 
-    def _refer(self, held: Held, changes: Changes, now: int, headers: Headers) -> Headers:
+    def _refer(self, held: Held, now: int, headers: Headers) -> Headers:
         """The session is in a store: the browser gets a reference, with the floor that it may rely on."""
         session = self.session
         self._discarded = False
@@ -299,7 +284,7 @@ class Exchange:
             expires=record.expires,
         )
         session._token, session._new, session._held = token, None, held
-        session._rebase(record.values, changes)
+        session._rebase(record.values)
         return self._respond(headers, self._set(token, now))
 
     def _refresh(self) -> Headers:

@@ -51,6 +51,7 @@ class Session(MutableMapping[str, Any]):
     _base: dict[str, Wire] = _EMPTY  # what of it still shows: nothing after clear()
     _cleared: bool = False
     _regular: bool = False  # some change was not a quick one
+    _collected: Changes = NO_CHANGES  # all changes, as the last commit found them
 
     def __init__(self, manager: "SessionManager", cookie_headers: Any, drive: "Drive | None") -> None:
         self._manager = manager
@@ -304,16 +305,19 @@ class Session(MutableMapping[str, Any]):
     def _changes(self) -> Changes:
         if not (self._opened and (self._marks or self._live or self._cleared)):
             return NO_CHANGES
-        return collect(self._loaded, cleared=self._cleared, live=self._live, marks=self._marks, quick=not self._regular)
+        self._collected = changes = collect(
+            self._loaded, cleared=self._cleared, live=self._live, marks=self._marks, quick=not self._regular
+        )
+        return changes
 
-    def _rebase(self, values: dict[str, Wire], changes: Changes) -> None:
-        """Take what was written, with `changes`, for what was read, so that only later changes count as changes."""
+    def _rebase(self, values: dict[str, Wire]) -> None:
+        """Take what was written for what was read, so that only later changes count as changes."""
         # An object in whose place others put something newer is handed out no more: it would look like a change.
-        before = {**self._loaded, **changes.assigned}
+        loaded, assigned = self._loaded, self._collected.assigned
         self._live = {
             key: value
             for key, value in self._live.items()
-            if type(wire := values.get(key)) is bytes and wire == before.get(key)
+            if type(wire := values.get(key)) is bytes and wire == assigned.get(key, loaded.get(key))
         }
         self._loaded = self._base = values
         self._marks = {}
@@ -338,6 +342,8 @@ class Session(MutableMapping[str, Any]):
     def _assign(self, key: str, value: Any) -> None:
         if type(key) is not str:
             raise UsageError(f"a session key must be a str, not {type(key).__name__}: convert it, as in str(key)")
+        if not key.isascii() and any("\ud800" <= character <= "\udfff" for character in key):
+            raise UsageError("a session key holds a lone surrogate: use well-formed text")
         if not self._opened:
             self._open()
         if self._active_token() is None and not self._is_superseded():

@@ -154,22 +154,19 @@ class Tiers:
             return _gone(home)
         if home.revision < floor:
             log.error("a durable record is older than what its browser has seen: restored from a backup?")
-        if cached is None:  # the cache is down
-            return Held(home, answer.version, None)
+        expect: int | Expect | None = None
         if isinstance(cached, Missing):  # rule 4: a miss is refilled with add
-            expect: int | Expect = Expect.ABSENT
-        elif entry is None:  # not ours, or not of this version: worth nothing to anybody
+            expect = Expect.ABSENT
+        elif isinstance(cached, Found) and entry is None:  # not ours, or not of this version: worth nothing to anybody
             expect = cached.version
-        elif isinstance(entry.stored, Marker):  # rule 4: a tombstone is never replaced
-            return Held(home, answer.version, None)
-        elif entry.version == answer.version and entry.stored.revision >= home.revision:
-            # Confirmed anew, with the quick writes that only the entry has (rule 11).
-            expect, plain, home = cached.version, entry.plain, entry.stored
-        elif entry.version < answer.version:
-            expect = cached.version
-        else:
-            return Held(home, answer.version, None)
-        yield from self._try_put_entry(key, answer.version, now, plain, home.expires, expect)
+        elif entry is not None and isinstance(entry.stored, Record):  # rule 4: a tombstone is never replaced
+            if entry.version == answer.version and entry.stored.revision >= home.revision:
+                # Confirmed anew, with the quick writes that only the entry has (rule 11).
+                expect, plain, home = cached.version, entry.plain, entry.stored
+            elif entry.version < answer.version:
+                expect = cached.version
+        if expect is not None:
+            yield from self._try_put_entry(key, answer.version, now, plain, home.expires, expect)
         return Held(home, answer.version, None)
 
     def _is_trusted(self, entry: _Entry, now: int) -> bool:
@@ -294,14 +291,18 @@ class Tiers:
                     raise
                 log.error("the old id of a session in the cookie could not be marked as regenerated")
                 return values
-            if isinstance(result, _Applied):
-                return (yield from self._moved(old_key, new_key, new, values, dropped, now))
+            if isinstance(result, Held):
+                current = result
+                continue
+            yield from self._bury(old_key, now)
             if isinstance(result, Gone):
                 if new is not None:
                     yield from self._try_delete(new_key)
-                yield from self._bury(old_key, now)  # rule 10
                 return result
-            current = result
+            if new is None:
+                return values
+            yield from self._publish(new_key, pack(new.record), new.record.expires, new.version, None, now)
+            return Written(new, dropped)
         raise SessionUnavailable("the session is being changed by too many requests at once")
 
     def _put_new(self, key: str, new: Held | None, template: Record, values: dict[str, Wire], now: int) -> Steps[Held]:
@@ -323,23 +324,6 @@ class Tiers:
             raise SessionUnavailable("a new session id is taken: is the random source broken?")
         return Held(record, result.version, None)
 
-    def _moved(
-        self,
-        old_key: str,
-        new_key: str,
-        new: Held | None,
-        values: dict[str, Wire],
-        dropped: tuple[str, ...],
-        now: int,
-    ) -> Steps[Written | dict[str, Wire]]:
-        if self._home is Tier.DURABLE:
-            yield from self._bury(old_key, now)
-        if new is None:
-            return values
-        plain = pack(new.record)
-        yield from self._publish(new_key, plain, new.record.expires, new.version, None, now)
-        return Written(new, dropped)
-
     def end(self, key: str, expires: int, now: int) -> Steps[None]:
         """Replace whatever there is under a sid by a marker that it ended (rule 3).
 
@@ -350,8 +334,7 @@ class Tiers:
             yield Put(self._home, key, self._records.seal(plain, key.encode(), now / 1000), expires, Expect.ANYTHING)
         except StoreError as error:
             raise SessionUnavailable(f"the session cannot be ended now: {error}") from error
-        if self._home is Tier.DURABLE:
-            yield from self._bury(key, now)
+        yield from self._bury(key, now)
 
     def _replace(
         self,

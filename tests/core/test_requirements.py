@@ -1,0 +1,295 @@
+"""What docs/requirements.md asks of the core and no other test shows, each by its number."""
+
+import logging
+import os
+import re
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import ormsgpack
+import pytest
+from holdall import CookieOptions, Finished, Get, HoldallError, Session, SessionManager, SessionUnavailable, Tier, run
+from holdall.session import parse_sid
+from holdall.tiers import store_key
+from pybase64 import urlsafe_b64decode, urlsafe_b64encode
+
+from tests.core.support import Browser, World, big
+
+NAME = "__Host-session"
+SIZES = pytest.mark.parametrize("extra", ["", big(6000)], ids=["cookie", "stored"])
+
+
+def begun(extra: str = "", **options: Any) -> World:
+    world = World(**options)
+    world.request(lambda session: session.update(n=1, user="ada", extra=extra))
+    return world
+
+
+@SIZES
+def test_ids_are_random_and_nothing_else(extra: str) -> None:
+    """1: a sid is 32 bytes of the random source as they are; two sessions of the same instant share nothing."""
+    drawn: list[bytes] = []
+
+    def random(size: int) -> bytes:
+        drawn.append(os.urandom(size))
+        return drawn[-1]
+
+    world = begun(extra, random=random)
+    sid = world.request(lambda session: session.sid)
+    assert parse_sid(sid) in drawn
+
+
+@SIZES
+def test_a_cookie_shows_only_its_length(extra: str) -> None:
+    """2: nothing of id, user or time can be read in a cookie, and the same session never looks the same twice."""
+    world = begun(extra)
+    sid = world.request(lambda session: session.sid)
+    (first,) = world.browser.cookies.values()
+    world.request(lambda session: session.update(n=2))
+    second = next(reversed(world.browser.cookies.values()))
+    raw = urlsafe_b64decode(first)
+    assert b"ada" not in raw
+    assert sid not in first
+    for moment in (int(world.clock()), int(world.clock() * 1000)):
+        for size in (4, 8):
+            if moment < 256**size:
+                assert moment.to_bytes(size) not in raw
+    assert len(first) == len(second)
+    assert first[45:] != second[45:]
+
+
+def test_nothing_is_decoded_before_it_is_authenticated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """3: the decoder never sees a byte of a token that was changed anywhere."""
+    world = begun()
+    value = world.browser.cookies[NAME]
+    seen: list[Any] = []
+
+    def spy(data: bytes, **options: Any) -> Any:
+        seen.append(data)
+        return ormsgpack.unpackb(data, **options)
+
+    monkeypatch.setattr("holdall.codec.unpackb", spy)
+    for at in range(0, len(value), 3):
+        changed = "A" if value[at] != "A" else "B"
+        world.browser.cookies[NAME] = value[:at] + changed + value[at + 1 :]
+        assert world.read() == {}
+    assert seen == []
+    world.browser.cookies[NAME] = value
+    assert world.read()["n"] == 1
+    assert seen
+
+
+def bad_tokens(world: World) -> dict[str, str]:
+    """One of every kind, each under the name it would be presented by."""
+    value = world.browser.cookies[NAME]
+    other = SessionManager("another-key-of-32-bytes-0123456789abcdef", clock=world.clock)
+    exchange = other.open(None)
+    exchange.session["n"] = 1
+    (foreign,) = (v for k, v in run(exchange.commit(status=200, headers=[]), world.stores) if k == "Set-Cookie")
+    return {
+        "empty": "",
+        "junk": "junk",
+        "truncated": value[:-4],
+        "longer": value + "AAAA",
+        "flipped": ("A" if value[70] != "A" else "B").join((value[:70], value[71:])),
+        "foreign key": foreign.partition("=")[2].partition(";")[0],
+        "unknown version": "A" + ("g" if value[1] != "g" else "h") + value[2:],
+        "padding": value[:-1] + "=",
+        "other alphabet": value.replace("-", "+").replace("_", "/") + "+",
+        "pieces": "2." + value,
+        "not ascii": "\xff" * 80,
+        "huge": "A" * 100_000,
+    }
+
+
+def test_every_bad_token_looks_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    """4 and 7: same headers, no store asked, same log line, whatever is wrong; and unknown versions are not deleted."""
+    world = begun()
+    outcomes = set()
+    for value in bad_tokens(world).values():
+        for name in (NAME, f"{NAME}-ref"):
+            world.later(seconds=20)
+            caplog.clear()
+            browser = Browser()
+            browser.cookies = {name: value}
+            with caplog.at_level(logging.DEBUG):
+                assert world.read(browser) == {}
+            assert world.did == []
+            outcomes.add((str(world.headers), browser.cookies == {name: value}))
+            assert value[:20] not in caplog.text or len(value) < 8
+    assert outcomes == {("[('Vary', 'Cookie')]", True)}
+
+
+@SIZES
+def test_nothing_secret_in_logs_and_texts(extra: str, caplog: pytest.LogCaptureFixture) -> None:
+    """11: neither token, sid nor value is in a log line, an exception or a repr, whatever fails."""
+    world = begun(extra)
+    secrets = [world.request(lambda session: session.sid), "ada", *world.browser.cookies.values()]
+    texts = []
+    with caplog.at_level(logging.DEBUG):
+        for down in ({Tier.CACHE}, {Tier.DURABLE}, {Tier.CACHE, Tier.DURABLE}):
+            acts: list[Callable[[Session], Any]] = [
+                lambda session: session.update(n=2, bad=1),
+                Session.regenerate_id,
+                Session.terminate,
+                lambda session: session.update(bad=object()),
+            ]
+            for act in acts:
+                world.stores.down = down
+                exchange = world.open(world.browser.copy())
+                try:
+                    act(exchange.session)
+                    run(exchange.commit(status=200, headers=[]), world.stores)
+                except HoldallError as error:
+                    texts.append(f"{error!r} {error}")
+                texts.append(f"{exchange.session!r} {exchange!r} {world.manager!r}")
+        world.stores.down.clear()
+    shown = caplog.text + " ".join(texts)
+    for secret in secrets:
+        assert secret not in shown
+
+
+def test_an_unknown_sid_is_never_adopted() -> None:
+    """12: an authentic reference without a record, or a sid from outside, begins nothing under that sid."""
+    world = begun(big(6000))
+    sid = world.request(lambda session: session.sid)
+    for tier in (Tier.CACHE, Tier.DURABLE):
+        world.stores.flush(tier)
+    world.request(lambda session: session.update(n=5))
+    assert world.read() == {"n": 5}
+    assert world.request(lambda session: session.sid) != sid
+    exchange = world.manager.open_sid(sid, drive=world.drive)
+    exchange.session["n"] = 6
+    assert exchange.session.sid != sid
+
+
+def test_random_cookies_touch_nothing() -> None:
+    """18: requests with random cookies neither read nor write a store, and set no cookie."""
+    world = World()
+    for _ in range(2_000):
+        browser = Browser()
+        browser.cookies = {NAME: os.urandom(90).hex(), f"{NAME}-ref": os.urandom(120).hex()}
+        assert world.read(browser) == {}
+        assert world.did == []
+        assert world.set_cookies() == []
+
+
+def test_what_is_in_a_store_opens_nothing() -> None:
+    """19: no string of a dump of both tiers is a cookie or a sid, and nothing of the session is readable in it."""
+    world = begun(big(6000))
+    sid = world.request(lambda session: session.sid)
+    for tier in (Tier.CACHE, Tier.DURABLE):
+        for key, (value, _, _) in world.stores.snapshot(tier).items():
+            assert b"ada" not in value
+            assert sid not in key
+            texts = [key, key[1:], value.hex(), urlsafe_b64encode(value).decode(), value.decode("latin-1")]
+            for text in texts:
+                for name in (NAME, f"{NAME}-ref"):
+                    browser = Browser()
+                    browser.cookies = {name: text}
+                    assert world.read(browser) == {}
+                assert dict(world.manager.open_sid(text, drive=world.drive).session) == {}
+
+
+def test_an_entry_is_no_record_and_a_record_no_entry() -> None:
+    """19: what is sealed for one tier does not open in the other."""
+    world = begun(big(6000))
+    cache, durable = world.stores.snapshot(Tier.CACHE), world.stores.snapshot(Tier.DURABLE)
+    world.stores.restore(Tier.CACHE, durable)
+    assert world.read()["n"] == 1
+    world.stores.flush()
+    world.stores.restore(Tier.DURABLE, cache)
+    assert world.read() == {}
+
+
+@SIZES
+def test_an_older_record_under_the_key_is_not_taken_for_the_newer(extra: str) -> None:
+    """19: a cache entry put back to an older state is never served to a browser that has seen newer."""
+    world = begun(extra, cookie_only_threshold=0)
+    old = world.stores.snapshot(Tier.CACHE)
+    world.request(lambda session: session.update(n=2))
+    world.stores.restore(Tier.CACHE, old)
+    assert world.read()["n"] == 2
+
+
+def test_threads_share_a_manager() -> None:
+    """27: threads that share one manager each see their own session, in every tier."""
+    world = World()
+    failures: list[Any] = []
+
+    def work(number: int) -> None:
+        browser = Browser()
+        for size in (0, 10, 6000, 10):
+            exchange = world.manager.open(browser.header, drive=world.drive)
+            if exchange.session.get("owner", number) != number:
+                failures.append(number)
+            exchange.session.update(owner=number, size="x" * size)
+            browser.receive(run(exchange.commit(status=200, headers=[]), world.stores))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_interleaved_requests_share_nothing() -> None:
+    """27: two exchanges of two users under way in one thread, one of them failing half-way, do not mix."""
+    world = World()
+    ada, bob = Browser(), Browser()
+    world.request(lambda session: session.update(user="ada", extra=big(6000)), ada)
+    world.request(lambda session: session.update(user="bob", extra=big(6000)), bob)
+    first, second = world.open(ada), world.open(bob)
+    loading, other = first.load(), second.load()
+    assert not isinstance(loading, Finished)
+    assert isinstance(next(loading), Get)
+    run(other, world.stores)
+    second.session["seen"] = 1
+    loading.close()
+    world.close(second, bob)
+    assert world.read(ada)["user"] == "ada"
+    assert world.read(bob)["user"] == "bob"
+
+
+def test_secure_by_default() -> None:
+    """20 and 21: the default cookie carries __Host-, Secure, HttpOnly, SameSite and Path=/, in its limits."""
+    world = World()
+    world.request(lambda session: session.start(int(world.clock()) + 86_400 * 3000))
+    (cookie,) = world.set_cookies()
+    assert cookie.startswith("__Host-session=")
+    assert {"Secure", "HttpOnly", "SameSite=Lax", "Path=/"} <= set(cookie.split("; "))
+    age = re.search(r"Max-Age=(\d+)", cookie)
+    assert age is not None
+    assert int(age[1]) <= 400 * 86_400
+    assert len(cookie) <= 4096
+
+
+@pytest.mark.parametrize("threshold", [0, 100, 3800])
+def test_no_cookie_is_ever_over_4096_bytes(threshold: int) -> None:
+    """21: sizes around every limit give cookies that browsers keep, and a session that comes back whole."""
+    options = CookieOptions(name="s" * 20, domain="a-rather-long-domain.example.com", path="/" + "p" * 30)
+    for size in (0, 50, 2700, *range(2730, 2800, 7), 2900, 5000):
+        world = World(cookie_only_threshold=min(threshold, 3700), cookie=options)
+        text = "x" * size
+        world.request(lambda session, text=text: session.update(x=text))  # type: ignore[misc]
+        assert all(len(cookie) <= 4096 for cookie in world.set_cookies())
+        assert world.read() == {"x": text}
+
+
+def test_a_record_of_a_newer_version_is_refused_and_kept() -> None:
+    """38: a record of an unknown format is neither read, nor replaced, nor deleted; the cookie stays."""
+    world = begun(big(6000))
+    (key,) = world.stores.snapshot(Tier.DURABLE)
+    raw = parse_sid(world.request(lambda session: session.sid))
+    assert raw is not None
+    assert key == store_key(raw)
+    newer = world.manager._tiers._records.seal(b"\x02" + bytes(100), key.encode(), world.clock())
+    world.stores.flush()
+    world.stores.restore(Tier.DURABLE, {key: (newer, 10**6, 2**40)})
+    for act in (dict, lambda session: session.update(n=2), Session.regenerate_id):
+        with pytest.raises(SessionUnavailable):
+            world.request(act)
+    assert world.stores.snapshot(Tier.DURABLE)[key][0] == newer
+    assert world.browser.cookies
