@@ -195,16 +195,6 @@ class TestDatastore(StoreBehaviour):
     def store(self, bench: Bench, clock: FakeClock) -> Datastore:
         return bench.store(clock=clock)
 
-    def test_expired_is_absent(self, store: Store, clock: FakeClock | None, key: str) -> None:
-        """What has expired may be inserted anew; whoever has its version may replace it, which costs no read."""
-        assert clock is not None
-        version = stored(store, put(key=key, expires=int(clock()) + HOUR))
-        clock.advance(HOUR)
-        version = stored(store, put(version, key=key, expires=int(clock()) + HOUR))
-        clock.advance(HOUR)
-        version = stored(store, put(key=key, value=b"new", expires=int(clock()) + HOUR))
-        assert store.execute(get(key)) == Found(b"new", version)
-
 
 class TestCommands:
     def test_gives_back_what_was_put(self, store: Datastore) -> None:

@@ -22,9 +22,9 @@ class Store(Protocol):
     def execute(self, command: Command, /) -> Answer:
         """Carry out one command within the store's deadline.
 
-        A value whose `expires` has come counts as absent. `Conflict` means that certainly no attempt of the `Put` was
-        applied. Raises `StoreTooLarge` before anything is sent, `StoreUnavailable` when there is no certain answer, and
-        no other error.
+        A value whose `expires` has come counts as absent, though whoever has its version may still replace it.
+        `Conflict` means that certainly no attempt of the `Put` was applied. Raises `StoreTooLarge` before anything is
+        sent, `StoreUnavailable` when there is no certain answer, and no other error.
         """
 
     def close(self) -> None:
