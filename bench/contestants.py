@@ -8,12 +8,22 @@ import os
 from collections.abc import Callable, Coroutine, MutableMapping
 from dataclasses import dataclass
 from http.cookies import SimpleCookie
-from typing import Any
+from typing import Any, Unpack
 
 import ormsgpack
 import pybase64
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from holdall import Answer, Command, StoreError, generate_key
+from holdall import (
+    Answer,
+    Command,
+    Flow,
+    ManagerOptions,
+    SessionManager,
+    StoreError,
+    StoresLike,
+    generate_key,
+    run,
+)
 from holdall_wsgi import SessionMiddleware
 
 Mapping = MutableMapping[str, Any]
@@ -23,15 +33,23 @@ KEY = generate_key()
 _CIPHER = AESGCM(os.urandom(32))
 
 
+ROWS = 62
+"""Rows of the big container that make 2.6 KB of session: the most that still rides in a cookie of the default size."""
+ROWS_20_KB = 463
+ROWS_200_KB = 4555
+
+
 def small() -> dict[str, Any]:
-    """Return about 200 bytes of session: what a login leaves behind."""
-    return {"n": 1, "user": "ada lovelace", "csrf": "x" * 64, "lang": "en", "seen": 1.5e9, "next": "/a/page" * 8}
+    """Return 200 bytes of session: what a login leaves behind."""
+    return {"n": 1, "user": "ada lovelace", "csrf": "x" * 64, "lang": "en", "seen": 1.5e9, "next": "/a/page" * 11}
 
 
-def large() -> dict[str, Any]:
-    """Return about 2.6 KB of session: one small key beside one big container."""
-    rows = [{"sku": f"item-{number:05}", "qty": number, "price": number * 1.25, "gift": False} for number in range(50)]
-    return {"n": 1, "rows": rows}
+def large(rows: int = ROWS) -> dict[str, Any]:
+    """Return a session of one small key beside one big container."""
+    return {
+        "n": 1,
+        "rows": [{"sku": f"item-{i:05}", "qty": i, "price": i * 1.25, "gift": False} for i in range(rows)],
+    }
 
 
 def untouched(session: Mapping) -> None:
@@ -68,16 +86,18 @@ class Contestant:
     request: Callable[[str], None]
     """Handles a request with this Cookie header."""
     bare: Callable[[str], None]
-    headers: list[tuple[str, str]]
-    """The headers of the last response."""
+    headers: list[tuple[Any, Any]]
+    """The headers of the last response, as text or, of ASGI, as bytes."""
 
     def cookies(self) -> str:
         """Return the Cookie header that a browser would send after the last response."""
-        jar = [value for name, value in self.headers if name.lower() == "set-cookie"]
+        headers = [(_text(name), _text(value)) for name, value in self.headers]
+        jar = [value for name, value in headers if name.lower() == "set-cookie"]
         return "; ".join(f"{name}={morsel.value}" for value in jar for name, morsel in SimpleCookie(value).items())
 
 
-def _wsgi(name: str, application: Any, bare: Any) -> Contestant:
+def wsgi(name: str, application: Any, bare: Any) -> Contestant:
+    """Return a contestant that is a WSGI application, called as a server would."""
     headers: list[tuple[str, str]] = []
 
     def start_response(status: str, response: list[tuple[str, str]], exc_info: Any = None) -> None:
@@ -111,7 +131,8 @@ def _wsgi(name: str, application: Any, bare: Any) -> Contestant:
     return Contestant(name, caller(application), caller(bare), headers)
 
 
-def _bare(environ: Any, start_response: Any) -> list[bytes]:
+def bare_application(environ: Any, start_response: Any) -> list[bytes]:
+    """Answer without any session."""
     start_response("200 OK", HEADERS.copy())
     return [b"x"]
 
@@ -121,14 +142,38 @@ class _NoStores:
         raise AssertionError("a session in the cookie asked a store")
 
 
-def holdall(action: Action) -> Contestant:
-    """Holdall's WSGI middleware."""
+def holdall(
+    action: Action,
+    stores: StoresLike | None = None,
+    *,
+    no_datastore: bool = False,
+    **options: Unpack[ManagerOptions],
+) -> Contestant:
+    """Holdall's WSGI middleware; without stores, for sessions that stay in the cookie."""
 
     def application(environ: Any, start_response: Any) -> list[bytes]:
         action(environ["holdall.session"])
-        return _bare(environ, start_response)
+        return bare_application(environ, start_response)
 
-    return _wsgi("Holdall", SessionMiddleware(application, KEY, stores=_NoStores()), _bare)
+    middleware = SessionMiddleware(application, KEY, no_datastore=no_datastore, stores=stores or _NoStores(), **options)
+    return wsgi("Holdall", middleware, bare_application)
+
+
+def core(action: Action) -> Contestant:
+    """Holdall without an adapter: what the middleware is over, driven by hand."""
+    manager = SessionManager(KEY)
+    stores = _NoStores()
+
+    def drive(flow: Flow[Any]) -> Any:
+        return run(flow, stores)
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        exchange = manager.open(environ.get("HTTP_COOKIE"), drive=drive)
+        action(exchange.session)
+        start_response("200 OK", drive(exchange.commit(status=200, headers=HEADERS.copy())))
+        return [b"x"]
+
+    return wsgi("core", application, bare_application)
 
 
 def limit(action: Action) -> Contestant:
@@ -157,7 +202,7 @@ def limit(action: Action) -> Contestant:
         start("200 OK", HEADERS.copy())
         return [b"x"]
 
-    return _wsgi("limit", middleware, _bare)
+    return wsgi("limit", middleware, bare_application)
 
 
 def flask(action: Action) -> Contestant:
@@ -189,7 +234,7 @@ def flask(action: Action) -> Contestant:
 
         return app
 
-    return _wsgi("Flask", make(action, None), make(untouched, NoSessions()))
+    return wsgi("Flask", make(action, None), make(untouched, NoSessions()))
 
 
 def django(action: Action) -> Contestant:
@@ -229,7 +274,7 @@ def django(action: Action) -> Contestant:
         handler.get_response = _with_urls(handler.get_response, urls)
         return application
 
-    return _wsgi("Django", make(action, ["django.contrib.sessions.middleware.SessionMiddleware"]), make(None, []))
+    return wsgi("Django", make(action, ["django.contrib.sessions.middleware.SessionMiddleware"]), make(None, []))
 
 
 def _with_urls(get_response: Any, urls: Any) -> Any:
@@ -255,7 +300,7 @@ def starlette(action: Action) -> Contestant:
     """Starlette's SessionMiddleware: signed with itsdangerous. Its coroutine is driven by hand, without a loop."""
     from starlette.middleware.sessions import SessionMiddleware as Middleware
 
-    headers: list[tuple[str, str]] = []
+    headers: list[tuple[bytes, bytes]] = []
 
     async def bare(scope: Any, receive: Any, send: Any) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
@@ -282,8 +327,9 @@ def starlette(action: Action) -> Contestant:
             try:
                 coroutine.send(None)
             except StopIteration:
-                headers[:] = [(_text(name), _text(value)) for name, value in headers]
-            scope.clear()
+                scope.clear()
+            else:
+                raise AssertionError("the application waits for something")
 
         return request
 
@@ -294,4 +340,4 @@ def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode("latin-1")
 
 
-CONTESTANTS = (limit, holdall, starlette, django, flask)
+CONTESTANTS = (limit, core, holdall, starlette, django, flask)
