@@ -113,35 +113,37 @@ class TestKeys:
 
 @pytest.mark.memcached
 def test_concurrent_increments(urls: Urls, tmp_path: Path) -> None:
-    """Eight threads of one browser add to one stored session through two workers: what was acknowledged is not lost."""
-    with server(GUNICORN, tmp_path) as gunicorn:
-        gunicorn.start(cache=urls.cache, durable=urls.durable)
+    """Eight threads of one browser add to one stored session through two servers: what was acknowledged is not lost."""
+    # Two servers, because which of its workers a gunicorn gives a request to is the kernel's choice.
+    with server(GUNICORN, tmp_path) as one, server(GUNICORN, tmp_path) as other:
+        for gunicorn in (one, other):
+            gunicorn.start(cache=urls.cache, durable=urls.durable)
         browser = Browser()
-        gunicorn.visit("/count?size=20000", browser)
+        one.visit("/count?size=20000", browser)
         outcomes: list[int] = []
-        workers: set[int] = set()
+        processes: set[int] = set()
         together = threading.Barrier(8)
 
-        def work() -> None:
+        def work(gunicorn: Server) -> None:
             copy = browser.copy()
             together.wait(10)
             for _ in range(5):
                 status, answer = gunicorn.ask("/incr", copy)
                 outcomes.append(status)
                 if status == 200:
-                    workers.add(json.loads(answer)["pid"])
+                    processes.add(json.loads(answer)["pid"])
 
-        threads = [threading.Thread(target=work) for _ in range(8)]
+        threads = [threading.Thread(target=work, args=((one, other)[number % 2],)) for number in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         statuses = Counter(outcomes)
+        assert statuses.total() == 40
         assert set(statuses) <= {200, 503}
         # A 503 says that the increment may or may not have been applied.
-        assert 1 + statuses[200] <= gunicorn.visit("/look", browser)["n"] <= 1 + statuses.total()
-        assert statuses[200] > 8
-        assert len(workers) == 2
+        assert 1 + statuses[200] <= one.visit("/look", browser)["n"] <= 1 + statuses.total()
+        assert len(processes) >= 2
 
 
 class TestDefault:
