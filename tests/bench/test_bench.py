@@ -8,7 +8,7 @@ import pytest
 from pybase64 import urlsafe_b64decode
 
 from bench.__main__ import report
-from bench.contestants import ROWS_20_KB, Contestant, Mapping, holdall, large, read, small, write, write_rows
+from bench.contestants import ROWS_20_KB, Contestant, holdall, large, read, small, write
 from bench.measuring import Costs, Entrant, Pace, measure
 from bench.scenarios import (
     ADAPTER,
@@ -22,25 +22,9 @@ from bench.scenarios import (
     foreign,
     swap_rows,
 )
-from bench.stored import Make, in_memory, on_memcached, on_sqlite
+from bench.stored import in_memory, on_memcached, on_sqlite
+from tests.bench.support import three_requests
 from tests.servers import MemcachedServer
-
-
-def three_requests(make: Make, data: dict[str, Any]) -> list[tuple[int, int]]:
-    """Return what three requests saw, each having changed what the one before left."""
-    cookie = cookie_of(make, data)
-    seen: list[tuple[int, int]] = []
-
-    def both(session: Mapping) -> None:
-        write(session)
-        write_rows(session)
-        seen.append((session["n"], session["rows"][0]["qty"]))
-
-    contestant = make(both)
-    for _ in range(3):
-        contestant.request(cookie)
-        cookie = contestant.cookies() or cookie
-    return seen
 
 
 @pytest.mark.memcached

@@ -8,41 +8,23 @@ from bench.contestants import (
     CONTESTANTS,
     Action,
     Contestant,
-    Mapping,
     large,
     read,
     read_rows,
     small,
     untouched,
     write,
-    write_rows,
 )
+from bench.scenarios import cookie_of
+from tests.bench.support import three_requests
 
 EACH = pytest.mark.parametrize("make", CONTESTANTS, ids=lambda make: make.__name__)
-
-
-def begin(make: Callable[[Action], Contestant], data: dict[str, object]) -> str:
-    keep = make(lambda session: session.update(data))
-    keep.request("")
-    return keep.cookies()
 
 
 @EACH
 def test_a_change_arrives_in_the_next_request(make: Callable[[Action], Contestant]) -> None:
     """What was written is read, three requests long."""
-    cookie = begin(make, large())
-    seen: list[tuple[int, int]] = []
-
-    def both(session: Mapping) -> None:
-        write(session)
-        write_rows(session)
-        seen.append((session["n"], session["rows"][0]["qty"]))
-
-    contestant = make(both)
-    for _ in range(3):
-        contestant.request(cookie)
-        cookie = contestant.cookies()
-    assert seen == [(2, 1), (3, 2), (4, 3)]
+    assert three_requests(make, large()) == [(2, 1), (3, 2), (4, 3)]
 
 
 @EACH
@@ -50,7 +32,7 @@ def test_a_change_arrives_in_the_next_request(make: Callable[[Action], Contestan
 def test_reading_really_opens_the_session(make: Callable[[Action], Contestant], action: Action) -> None:
     """A read without the cookie fails: so the value comes from the cookie."""
     contestant = make(action)
-    contestant.request(begin(make, large()))
+    contestant.request(cookie_of(make, large()))
     with pytest.raises((KeyError, AssertionError)):
         contestant.request("")
 
@@ -59,7 +41,7 @@ def test_reading_really_opens_the_session(make: Callable[[Action], Contestant], 
 def test_untouched_sends_nothing(make: Callable[[Action], Contestant]) -> None:
     """A session that is left alone sets no cookie."""
     contestant = make(untouched)
-    contestant.request(begin(make, small()))
+    contestant.request(cookie_of(make, small()))
     assert contestant.cookies() == ""
 
 

@@ -87,6 +87,13 @@ def big(size: int = 20_000, letter: str = "x") -> str:
     return letter * size
 
 
+def persist(session: Session) -> str | None:
+    """Make a small session a stored one, and return its id."""
+    session["n"] = 1
+    session.save(persist_even_if_using_cookie=True)
+    return session.sid
+
+
 def put(**values: Any) -> Callable[[Session], None]:
     """Return what a request does that assigns these values."""
     return lambda session: session.update(values)

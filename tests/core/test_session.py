@@ -9,7 +9,7 @@ from holdall import Session, SessionCommitted, SessionNotLoaded, UsageError, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.support import World, big
+from tests.core.support import World, big, persist
 
 SIZES = pytest.mark.parametrize("extra", ["", big(20_000)], ids=["cookie", "stored"])
 
@@ -439,13 +439,7 @@ class TestBySid:
     def test_small_writes_are_kept(self) -> None:
         """A stored session that is small is written by sid like any other."""
         world = World()
-
-        def act(session: Session) -> str | None:
-            session["n"] = 1
-            session.save(persist_even_if_using_cookie=True)
-            return session.sid
-
-        sid = world.request(act)
+        sid = world.request(persist)
         exchange = world.manager.open_sid(sid, drive=world.drive)
         exchange.session["n"] = 2
         run(exchange.commit(status=200, headers=[]), world.stores)

@@ -17,7 +17,7 @@ from holdall import (
     run,
 )
 
-from tests.core.support import Browser, World, big
+from tests.core.support import Browser, World, big, persist
 
 
 def stored_world(**options: Any) -> World:
@@ -463,13 +463,7 @@ class TestPromotion:
     def test_persist_makes_a_server_session(self) -> None:
         """save(persist_even_if_using_cookie=True) stores a small session, and open_sid finds it from then on."""
         world = World()
-
-        def act(session: Session) -> str | None:
-            session["n"] = 1
-            session.save(persist_even_if_using_cookie=True)
-            return session.sid
-
-        sid = world.request(act)
+        sid = world.request(persist)
         assert world.did == ["put durable", "put cache"]
         assert dict(world.manager.open_sid(sid, drive=world.drive).session) == {"n": 1}
         world.request(lambda session: session.update(n=2))

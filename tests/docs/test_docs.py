@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from holdall import SessionManager, generate_key
 
-from tests.core.support import Browser
+from tests.core.support import Browser, World, put
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packages/*/README.md")])
@@ -48,6 +48,15 @@ def test_embedding_example_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         headers, receipt = handle(browser.header)
         browser.receive(headers)
     assert receipt.cookie_bytes > 0
+
+
+def test_registering_example_works() -> None:
+    """The example's types are session values from then on."""
+    names = execute(blocks("docs/how-it-works.md")[1], __name__="example")
+    value = [names["Item"]("socks", 2), names["IPv4Address"]("127.0.0.1")]
+    world = World()
+    world.request(put(value=value))
+    assert world.read() == {"value": value}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

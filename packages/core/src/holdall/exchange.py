@@ -43,7 +43,8 @@ class Receipt:
     durable: bool
     """What the application last wrote is in the durable tier or with the browser: no cache can lose it.
 
-    False too if nothing may have been saved: a commit that failed, or a status of 500 or above."""
+    False too if nothing may have been saved: a commit that failed, or a status of 500 or above.
+    """
     cookie_bytes: int
     """The bytes of all Set-Cookie values of ours in this response."""
     conflicts: tuple[SessionConflict, ...]
@@ -105,7 +106,7 @@ class Exchange:
         if new is not None or home is Home.COOKIE:
             values, _ = changes.apply(session._loaded)  # incr refused what is no number
             payload = pack_map(values)
-            fits = not session._persist and tokens.text_length(len(payload)) <= manager._inline_limit
+            fits = self._fits(payload)
         outcome = decide(home, wish, fits=fits)
         if outcome.write is Write.NOTHING and not outcome.ends_old:
             return Finished(self._ride(outcome, values, payload, now, headers))
@@ -182,7 +183,13 @@ class Exchange:
             result = yield from tiers.insert(store_key(new.sid), _template(new, values), now)
         elif outcome.write is Write.MOVE and new is not None and old is not None and base is not None:
             result = yield from tiers.move(
-                store_key(old.sid), base, store_key(new.sid), _template(new, {}), changes, self._fits, now
+                store_key(old.sid),
+                base,
+                store_key(new.sid),
+                _template(new, {}),
+                changes,
+                lambda values: self._fits(pack_map(values)),
+                now,
             )
         elif base is not None and old is not None and outcome.write in (Write.PROMOTE, Write.UPDATE):
             result = yield from tiers.update(store_key(old.sid), base, changes, old.revision, now)
@@ -242,11 +249,8 @@ class Exchange:
         )
         return Inline(template, session._loaded)
 
-    def _fits(self, values: dict[str, Wire]) -> bool:
-        manager = self._manager
-        if self.session._persist:
-            return False
-        return tokens.text_length(len(pack_map(values))) <= manager._inline_limit
+    def _fits(self, payload: bytes) -> bool:
+        return not self.session._persist and tokens.text_length(len(payload)) <= self._manager._inline_limit
 
     # -- cookies -----------------------------------------------------------------------------------------------------
 
@@ -266,8 +270,7 @@ class Exchange:
         token = Token(sid, issued, expires, now // 1000, epoch, revision + 1, ssl_only, browser, payload)
         session._token, session._new, session._held = token, None, None
         session._rebase(values)
-        cookies = self._set(token, now)
-        return self._respond(headers, cookies)
+        return self._respond(headers, self._set(token, now))
 
     def _refer(self, held: Held, now: int, headers: Headers) -> Headers:
         """The session is in a store: the browser gets a reference, with the floor that it may rely on."""
@@ -277,11 +280,7 @@ class Exchange:
         assert token is not None
         record = held.record
         token = token._replace(
-            payload=None,
-            seen=now // 1000,
-            epoch=record.epoch,
-            revision=record.revision,
-            expires=record.expires,
+            payload=None, seen=now // 1000, epoch=record.epoch, revision=record.revision, expires=record.expires
         )
         session._token, session._new, session._held = token, None, held
         session._rebase(record.values)

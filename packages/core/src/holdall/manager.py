@@ -22,7 +22,7 @@ from holdall.presented import NOTHING, Reader, choose
 from holdall.record import Ending
 from holdall.sealing import KeyRing
 from holdall.session import Session, parse_sid
-from holdall.settings import Settings
+from holdall.settings import ONE_COOKIE, Settings
 from holdall.tiers import Gone, Tiers, store_key
 from holdall.token import Token
 
@@ -55,7 +55,7 @@ class SessionManager:
         *,
         lifetime: timedelta = timedelta(days=7),
         idle_timeout: timedelta | None = None,
-        cookie_only_threshold: int = 3800,
+        cookie_only_threshold: int = ONE_COOKIE,
         no_datastore: bool = False,
         cookie: CookieOptions = CookieOptions(),  # noqa: B008 (frozen)
         audience: str = "holdall",
@@ -86,10 +86,10 @@ class SessionManager:
         self._set_inline = SetCookie(cookie, self._inline.name)
         self._set_reference = SetCookie(cookie, self._reference.name)
         self._inline_limit = min(settings.cookie_only_threshold, self._set_inline.capacity(64))
-        if settings.cookie_only_threshold == 3800 and self._set_inline.capacity(1) < 3800:
+        if settings.cookie_only_threshold == ONE_COOKIE and self._set_inline.capacity(1) < ONE_COOKIE:
             raise UsageError(
-                "the cookie's name, domain and path leave no room for cookie_only_threshold=3800 characters in one "
-                f"cookie of 4096 bytes: shorten them, or set cookie_only_threshold={self._set_inline.capacity(1)}"
+                f"the cookie's name, domain and path leave no room for cookie_only_threshold={ONE_COOKIE} in one cookie "
+                f"of 4096 bytes: shorten them, or set cookie_only_threshold={self._set_inline.capacity(1)}"
             )
         self._tiers = Tiers(
             records=self._ring.box(f"record/{settings.audience}"),
@@ -109,10 +109,9 @@ class SessionManager:
     def open(self, cookie_headers: CookieHeaders, *, drive: Drive | None = None) -> "Exchange":
         """Open the session of a request, which costs next to nothing until it is touched.
 
-        `cookie_headers`: the raw values of the Cookie headers, None without any. `drive`: runs a flow to its end,
-        such as
-        `run` bound to stores; the session then loads itself when it is touched. None: touching a session that is in a
-        store raises `SessionNotLoaded` until `Exchange.load` was driven.
+        `cookie_headers`: the raw values of the Cookie headers, None without any. `drive`: runs a flow to its end, such
+        as `run` bound to stores; the session then loads itself when it is touched. None: touching a session that is in
+        a store raises `SessionNotLoaded` until `Exchange.load` was driven.
         """
         return Exchange(self, self._session_class(self, cookie_headers, drive))
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from holdall.cookie_options import CookieOptions
     from holdall.session import Session
 
+ONE_COOKIE = 3800
+"""The default `cookie_only_threshold`: characters that fit one cookie of 4096 bytes, with its name and attributes."""
+
 _LONGEST = timedelta(days=3650)
 
 
@@ -70,7 +73,7 @@ class Settings:
         if type(cookie_only_threshold) is not int or cookie_only_threshold < 0:
             raise UsageError(
                 f"cookie_only_threshold={cookie_only_threshold!r} must be a number of characters: 0 for never any data "
-                "in the cookie, 3800 (the default) for one cookie that every browser and server accepts"
+                f"in the cookie, {ONE_COOKIE} (the default) for one cookie that every browser and server accepts"
             )
         if type(audience) is not str or not audience:
             raise UsageError(

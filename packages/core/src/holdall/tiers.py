@@ -193,14 +193,9 @@ class Tiers:
 
     def insert(self, key: str, record: Record, now: int) -> Steps[Written]:
         """Store a session under a new sid."""
-        write_id = self._random(WRITE_ID_BYTES)
-        record = record._replace(writes=(write_id,))
-        plain = pack(record)
-        result = yield from self._replace(key, plain, record.expires, Expect.ABSENT, write_id, None, now)
-        if not isinstance(result, _Applied):
-            raise SessionUnavailable("a new session id is taken: is the random source broken?")
-        yield from self._publish(key, plain, record.expires, result.version, None, now)
-        return Written(Held(record, result.version, None), ())
+        held, plain = yield from self._put_new(key, None, record, record.values, now)
+        yield from self._publish(key, plain, record.expires, held.version, None, now)
+        return Written(held, ())
 
     def update(self, key: str, base: Held | Inline, changes: Changes, floor: int, now: int) -> Steps[Written | Gone]:
         """Store changes to a session; promote it if it was inline. Replays them on whatever is there by then (rule 2).
@@ -279,10 +274,11 @@ class Tiers:
         marker = pack(Marker(Ending.REGENERATED, now, expires, write_id))
         current: Held | Inline = base
         new: Held | None = None
+        plain = b""
         for _ in range(_ATTEMPTS):
             values, dropped = changes.apply(_values(current, base))
             if new is not None or not fits(values):
-                new = yield from self._put_new(new_key, new, template, values, now)
+                new, plain = yield from self._put_new(new_key, new, template, values, now)
             expect, base_id = _expectation(current)
             try:
                 result = yield from self._replace(old_key, marker, expires, expect, write_id, base_id, now)
@@ -301,11 +297,14 @@ class Tiers:
                 return result
             if new is None:
                 return values
-            yield from self._publish(new_key, pack(new.record), new.record.expires, new.version, None, now)
+            yield from self._publish(new_key, plain, new.record.expires, new.version, None, now)
             return Written(new, dropped)
         raise SessionUnavailable("the session is being changed by too many requests at once")
 
-    def _put_new(self, key: str, new: Held | None, template: Record, values: dict[str, Wire], now: int) -> Steps[Held]:
+    def _put_new(
+        self, key: str, new: Held | None, template: Record, values: dict[str, Wire], now: int
+    ) -> Steps[tuple[Held, bytes]]:
+        """Store a session under a sid that nobody else knows yet, or store it there again; returns it packed too."""
         write_id = self._random(WRITE_ID_BYTES)
         if new is None:
             record = template._replace(values=values, writes=(write_id,))
@@ -319,10 +318,11 @@ class Tiers:
                 new = again
             record = new.record._replace(values=values, writes=(*new.record.writes, write_id))
             expect, base_id = _expectation(new)
-        result = yield from self._replace(key, pack(record), record.expires, expect, write_id, base_id, now)
+        plain = pack(record)
+        result = yield from self._replace(key, plain, record.expires, expect, write_id, base_id, now)
         if not isinstance(result, _Applied):
             raise SessionUnavailable("a new session id is taken: is the random source broken?")
-        return Held(record, result.version, None)
+        return Held(record, result.version, None), plain
 
     def end(self, key: str, expires: int, now: int) -> Steps[None]:
         """Replace whatever there is under a sid by a marker that it ended (rule 3).
