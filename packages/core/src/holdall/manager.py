@@ -88,8 +88,8 @@ class SessionManager:
         self._inline_limit = min(settings.cookie_only_threshold, self._set_inline.capacity(64))
         if settings.cookie_only_threshold == ONE_COOKIE and self._set_inline.capacity(1) < ONE_COOKIE:
             raise UsageError(
-                f"the cookie's name, domain and path leave no room for cookie_only_threshold={ONE_COOKIE} in one cookie "
-                f"of 4096 bytes: shorten them, or set cookie_only_threshold={self._set_inline.capacity(1)}"
+                f"the cookie's name, domain and path leave no room for cookie_only_threshold={ONE_COOKIE} in one "
+                f"cookie of 4096 bytes: shorten them, or set cookie_only_threshold={self._set_inline.capacity(1)}"
             )
         self._tiers = Tiers(
             records=self._ring.box(f"record/{settings.audience}"),
