@@ -1,9 +1,11 @@
 """One request and its response: headers, receipts, and the session that is set."""
 
-import pytest
-from holdall import CookieOptions, Session, SessionManager, Tier, run
+from collections.abc import Callable
 
-from tests.core.support import KEY, World, big, put
+import pytest
+from holdall import CookieOptions, Exchange, Session, SessionManager, Tier, run
+
+from tests.core.support import KEY, Browser, World, big, put
 
 
 def commit(world: World, headers: list[tuple[str, str]], n: int = 1) -> list[tuple[str, str]]:
@@ -138,3 +140,171 @@ def test_plain_http_is_warned_of_once(host: str, warned: bool, caplog: pytest.Lo
         world.manager.warn_of_plain_http(host, headers)
     assert len(caplog.records) == int(warned)
     assert ("secure=False" in caplog.text) == warned
+
+
+class Sliding(World):
+    """A world whose framework says with every commit that the session lasts another 1,000 seconds."""
+
+    ends_with_browser = False
+    refresh = False
+
+    def close(self, exchange: Exchange, browser: Browser | None = None, status: int = 200) -> list[tuple[str, str]]:
+        until = 0 if self.ends_with_browser else self.clock() + 1000
+        flow = exchange.commit(status=status, headers=[], expiration_ts=until, refresh=self.refresh)
+        self.headers = run(flow, self.stores)
+        (browser or self.browser).receive(self.headers)
+        return self.headers
+
+
+@pytest.mark.parametrize("size", [1, 20_000], ids=["cookie", "stored"])
+class TestSliding:
+    """The end of a session moves where a framework's habit is that it does."""
+
+    def test_every_write_moves_the_end(self, size: int) -> None:
+        """Written every 900 seconds, a session of 1,000 seconds lasts; left alone, it ends."""
+        world = Sliding()
+        for n in range(4):
+            world.request(put(big=big(size), n=n))
+            world.later(seconds=900)
+        assert world.read()["n"] == 3
+        world.later(seconds=101)
+        assert world.read() == {}
+
+    def test_reading_does_not_move_it(self, size: int) -> None:
+        """Without `refresh`, a request that only reads sets no cookie, writes no store, and moves nothing."""
+        world = Sliding()
+        world.request(put(big=big(size)))
+        world.later(seconds=600)
+        assert world.read()
+        assert world.set_cookies() == []
+        assert not [did for did in world.did if did.startswith("put durable")]
+        world.later(seconds=401)
+        assert world.read() == {}
+
+    def test_refresh_moves_it_with_reading(self, size: int) -> None:
+        """With `refresh`, a session that is read lasts."""
+        world = Sliding()
+        world.refresh = True
+        world.request(put(big=big(size)))
+        for _ in range(4):
+            world.later(seconds=900)
+            assert world.read()
+            assert len(world.set_cookies()) == 1
+
+    def test_refresh_spares_the_store(self, size: int) -> None:
+        """Before a tenth of the time has passed, refreshing sets the inline cookie, and leaves a store alone."""
+        world = Sliding()
+        world.refresh = True
+        world.request(put(big=big(size)))
+        world.later(seconds=99)
+        assert world.read()
+        assert len(world.set_cookies()) == (1 if size == 1 else 0)
+        assert not [did for did in world.did if did.startswith("put durable")]
+
+    def test_refresh_leaves_the_untouched_alone(self, size: int) -> None:
+        """An untouched session costs nothing, with `refresh` too."""
+        world = Sliding()
+        world.refresh = True
+        world.request(put(big=big(size)))
+        world.later(seconds=900)
+        world.request(lambda session: None)
+        assert (world.headers, world.did) == ([], [])
+
+    def test_kind_of_cookie_follows(self, size: int) -> None:
+        """A session becomes one that ends with the browser, and back, without a new id."""
+        world = Sliding()
+        world.request(put(big=big(size)))
+        sid = world.request(lambda session: session.sid)
+        world.ends_with_browser = True
+        world.request(put(n=1))
+        assert "Max-Age" not in world.set_cookies()[0]
+        assert world.request(Session.get_expiration) == 0
+        world.ends_with_browser = False
+        world.request(put(n=2))
+        assert "Max-Age=1000" in world.set_cookies()[0]
+        assert world.request(lambda session: session.sid) == sid
+
+    def test_what_the_application_said_counts(self, size: int) -> None:
+        """An end given to `start` or `regenerate_id` stands against the framework's in the same request."""
+        world = Sliding()
+
+        def start(session: Session) -> None:
+            session.start(world.clock() + 50)
+            session["big"] = big(size)
+
+        world.request(start)
+        assert "Max-Age=50" in world.set_cookies()[0]
+        world.request(lambda session: session.regenerate_id(world.clock() + 70))
+        assert "Max-Age=70" in world.set_cookies()[0]
+        world.request(Session.regenerate_id)
+        assert "Max-Age=1000" in world.set_cookies()[0]
+
+    def test_an_end_that_is_past_ends_it(self, size: int) -> None:
+        """A session whose end is moved into the past is over, and stays over for an old cookie in a store."""
+        world = Sliding()
+        world.request(put(big=big(size)))
+        old = world.browser.copy()
+        exchange = world.open()
+        exchange.session["n"] = 1
+        headers = run(exchange.commit(status=200, headers=[], expiration_ts=world.clock() - 5), world.stores)
+        world.browser.receive(headers)
+        assert world.browser.cookies == {}
+        assert world.read(old) == ({} if size > 1 else {"big": big(size)})
+
+    def test_overlapping_requests_keep_both_changes_and_the_later_end(self, size: int) -> None:
+        """The end is replayed with the other changes on what another request has stored meanwhile."""
+        world = Sliding()
+        world.request(put(big=big(size)))
+        world.request(Session.save)
+        slow = world.open()
+        slow.session["slow"] = 1
+        world.later(seconds=10)
+        world.request(put(fast=1))
+        world.later(seconds=10)
+        world.close(slow)
+        assert "Max-Age=1000" in world.set_cookies()[0]
+        if size > 1:
+            assert world.read() == {"big": big(size), "slow": 1, "fast": 1}
+
+    def test_promotion_takes_the_new_end(self, size: int) -> None:
+        """A cookie session that grows into a store lasts there as long as the commit said."""
+        world = Sliding()
+        world.request(put(n=1))
+        world.later(seconds=900)
+        world.request(put(big=big()))
+        world.later(seconds=900)
+        assert world.read() == {"n": 1, "big": big()}
+
+
+class TestWhatChanged:
+    """What an adapter may ask of a session."""
+
+    @staticmethod
+    def ask(world: World, question: Callable[[Session], bool], *acts: Callable[[Session], object]) -> bool:
+        def view(session: Session) -> bool:
+            for act in acts:
+                act(session)
+            return question(session)
+
+        return bool(world.request(view))
+
+    def test_is_modified(self) -> None:
+        """Whatever would be saved counts as modified, in-place changes too; reading does not."""
+        world = World()
+        assert not self.ask(world, Session.is_modified)
+        assert not self.ask(world, Session.is_modified, len)
+        assert self.ask(world, Session.is_modified, put(n=[1]))
+        assert not self.ask(world, Session.is_modified, lambda session: session["n"])
+        assert self.ask(world, Session.is_modified, lambda session: session["n"].append(2))
+        assert self.ask(world, Session.is_modified, Session.regenerate_id)
+        assert self.ask(world, Session.is_modified, Session.terminate)
+        assert not self.ask(world, Session.is_modified, Session.terminate)
+
+    def test_is_new(self) -> None:
+        """A session is new in the request in which it begins, and carried over to a new id it is not."""
+        world = World()
+        assert not self.ask(world, Session.is_new)
+        assert self.ask(world, Session.is_new, put(n=1))
+        assert not self.ask(world, Session.is_new, put(n=2))
+        assert not self.ask(world, Session.is_new, Session.regenerate_id)
+        assert self.ask(world, Session.is_new, Session.start)

@@ -39,9 +39,14 @@ class Changes:
     increments: dict[str, int | float] = field(default_factory=dict)
     quick: bool = False
     """Only quick writes are among them."""
+    until: tuple[int, bool] | None = None
+    """When the session is to end from now on, in seconds UTC since 1970, and whether its cookie ends with the browser.
+
+    None: as before.
+    """
 
     def __bool__(self) -> bool:
-        return bool(self.cleared or self.assigned or self.deleted or self.increments)
+        return bool(self.cleared or self.assigned or self.deleted or self.increments or self.until)
 
     @property
     def keys(self) -> tuple[str, ...] | None:

@@ -6,7 +6,7 @@ commands and cookies. Sessions are opened, and loaded, by `manager`.
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from holdall import token as tokens
@@ -75,11 +75,18 @@ class Exchange:
         """
         return self._manager._load(self.session)
 
-    def commit(self, *, status: int, headers: Headers) -> Flow[Headers]:
+    def commit(
+        self, *, status: int, headers: Headers, expiration_ts: float | None = None, refresh: bool = False
+    ) -> Flow[Headers]:
         """Save what changed; returns the response's headers, complete. The given list is not changed.
 
         Drive it once, when the response starts. A status of 500 or above saves nothing, unless `save_on_error`. Raises
         `SessionTooLarge` or `UsageError` with the previous state intact, `SessionUnavailable` if nothing may be stored.
+
+        `expiration_ts` is for frameworks whose sessions slide: when the session is to end if it is written now, in the
+        sense of `Session.start`; None leaves its end as it is. An end that the application itself gave in this request
+        counts more. `refresh`: the end moves although nothing else changed, in the cookie every time, in a store
+        when a tenth of the new time is to be won; only for a session that was touched.
         """
         session = self.session
         session._committed = True
@@ -92,13 +99,17 @@ class Exchange:
         self._discarded = True  # until it is known what is to be saved
         changes = session._changes()
         wish = self._wish(changes)
+        if until := self._until(expiration_ts, wish, refresh=refresh):
+            changes = replace(changes, until=until, quick=False)
+            wish = self._wish(changes)
         if wish is Wish.NOTHING:
             self._discarded = False
             return Finished(self._respond(headers, self._refresh()))
         now = manager._now()
         home = self._home()
         new = session._new
-        if new is not None and new.expires * 1000 <= now:
+        given = session._token if new is None and until else new
+        if given is not None and given.expires * 1000 <= now:
             wish = Wish.END  # active in this request, gone in the next
         values: dict[str, Wire] = {}
         payload = b""
@@ -145,6 +156,26 @@ class Exchange:
         if not changes and not persist:
             return Wish.NOTHING
         return Wish.QUICK if changes.quick and not persist else Wish.CHANGE
+
+    def _until(self, expiration_ts: float | None, wish: Wish, *, refresh: bool) -> tuple[int, bool] | None:
+        """Return the end that the session gets with this commit, as `Changes.until` has it; None: it stays as it is."""
+        session, manager = self.session, self._manager
+        token = session._active_token()
+        idle = wish is Wish.NOTHING
+        if expiration_ts is None or token is None or session._told_end or wish is Wish.QUICK or (idle and not refresh):
+            return None
+        now = manager._now() // 1000
+        expires, browser = manager._end_of(expiration_ts, now)
+        if idle and token.payload is None:  # reading writes no store (rule 14), but for one time in ten
+            is_due = browser is not token.browser or abs(expires - token.expires) * 10 >= expires - now
+            if session._held is None or not is_due:
+                return None
+        token = token._replace(expires=expires, browser=browser)
+        if session._new is None:
+            session._token = token
+        else:
+            session._new = token
+        return expires, browser
 
     def _home(self) -> Home:
         session = self.session
@@ -280,7 +311,12 @@ class Exchange:
         assert token is not None
         record = held.record
         token = token._replace(
-            payload=None, seen=now // 1000, epoch=record.epoch, revision=record.revision, expires=record.expires
+            payload=None,
+            seen=now // 1000,
+            epoch=record.epoch,
+            revision=record.revision,
+            expires=record.expires,
+            browser=record.browser,
         )
         session._token, session._new, session._held = token, None, held
         session._rebase(record.values)

@@ -196,16 +196,20 @@ class SessionManager:
 
     def _new_token(self, session: Session, expiration_ts: float | None, *, ssl_only: bool) -> Token:
         now = self._now()
-        expires = now // 1000 + self.settings.lifetime
-        if expiration_ts:
-            if not isinstance(expiration_ts, (int, float)) or not 0 < expiration_ts < 2**40:
-                raise UsageError(
-                    f"expiration_ts={expiration_ts!r} must be in seconds UTC since 1970: 0 for a browser session"
-                )
-            expires = int(expiration_ts)
+        expires, browser = self._end_of(expiration_ts, now // 1000)
         # Whatever the clock says, a new sid is newer than the one it replaces: both cookies may be presented together.
         issued = now if session._token is None else max(now, session._token.issued + 1)
-        return Token(self._random(32), issued, expires, now // 1000, 0, 0, ssl_only, expiration_ts == 0, b"")
+        return Token(self._random(32), issued, expires, now // 1000, 0, 0, ssl_only, browser, b"")
+
+    def _end_of(self, expiration_ts: float | None, now: int) -> tuple[int, bool]:
+        """Return when a session ends, in seconds UTC since 1970, and whether its cookie ends with the browser."""
+        if not expiration_ts:
+            return now + self.settings.lifetime, expiration_ts == 0
+        if not isinstance(expiration_ts, (int, float)) or not 0 < expiration_ts < 2**40:
+            raise UsageError(
+                f"expiration_ts={expiration_ts!r} must be in seconds UTC since 1970: 0 for a browser session"
+            )
+        return int(expiration_ts), False
 
     def _is_superseded(self, session: Session) -> bool:
         gone = session._gone

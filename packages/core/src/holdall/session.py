@@ -43,6 +43,7 @@ class Session(MutableMapping[str, Any]):
 
     _new: "Token | None" = None  # the session that was begun, or that got a new sid, in this request
     _regenerated: bool = False  # _new carries on the data of _token
+    _told_end: bool = False  # the application said in this request when the session ends
     _terminated: bool = False
     _persist: bool = False
     _committed: bool = False  # the response's headers are gone
@@ -217,6 +218,15 @@ class Session(MutableMapping[str, Any]):
         """Tell whether the session was touched in this request, in any way."""
         return self._presented is not None
 
+    def is_modified(self) -> bool:
+        """Tell whether there is something to be saved: the session began or ended, has a new id or changed values."""
+        ended = self._terminated and self._token is not None
+        return self._new is not None or ended or self._persist or bool(self._changes())
+
+    def is_new(self) -> bool:
+        """Tell whether the session began in this request."""
+        return self._new is not None and not self._regenerated
+
     def is_ssl_only(self) -> bool:
         """Tell whether the session was started with `ssl_only`."""
         self._look()
@@ -242,6 +252,7 @@ class Session(MutableMapping[str, Any]):
         self._look()
         self._may_begin()
         self._new = self._manager._new_token(self, expiration_ts, ssl_only=ssl_only)
+        self._told_end = expiration_ts is not None
         self._regenerated = False
         self._forget()
 
@@ -275,6 +286,8 @@ class Session(MutableMapping[str, Any]):
         new = self._manager._new_token(self, expiration_ts, ssl_only=old.ssl_only)
         if expiration_ts is None:
             new = new._replace(expires=old.expires, browser=old.browser)
+        else:
+            self._told_end = True
         self._regenerated = self._regenerated or self._new is None
         self._new = new
 
