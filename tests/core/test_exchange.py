@@ -300,6 +300,13 @@ class TestWhatChanged:
         assert self.ask(world, Session.is_modified, Session.terminate)
         assert not self.ask(world, Session.is_modified, Session.terminate)
 
+    def test_over_at_once_is_no_conflict(self) -> None:
+        """A session begun with an end that is past is gone after the response, and nothing is reported."""
+        world = World()
+        world.request(lambda session: (session.start(1), session.update(n=1)))  # type: ignore[func-returns-value]
+        assert world.receipt is not None
+        assert (world.receipt.tier, world.receipt.conflicts, world.headers) == (None, (), [("Vary", "Cookie")])
+
     def test_is_new(self) -> None:
         """A session is new in the request in which it begins, and carried over to a new id it is not."""
         world = World()

@@ -295,6 +295,37 @@ class TestEnding:
         assert world.read()["n"] == 1
 
 
+class TestCookieBroughtBack:
+    """A slow response brings back the inline cookie of a session that has ended."""
+
+    def world(self) -> World:
+        world = World()
+        world.request(lambda session: session.update(n=1))
+        slow = world.open()
+        slow.session["slow"] = 1
+        world.request(Session.terminate)
+        world.close(slow)
+        assert world.browser.cookies
+        return world
+
+    @pytest.mark.parametrize("act", [Session.regenerate_id, lambda session: session.update(big=big())])
+    def test_later_it_is_deleted_where_nothing_could_be_stored(self, act: Callable[[Session], None]) -> None:
+        """A minute later, a request that would have to store it deletes the cookie, and the next one starts anew."""
+        world = self.world()
+        world.later(seconds=61)
+        world.request(act)
+        assert world.browser.cookies == {}
+        world.request(act)
+        world.request(lambda session: session.update(n=2))
+        assert world.read()["n"] == 2
+
+    def test_sooner_it_may_be_somebody_elses(self) -> None:
+        """Within the minute no cookie is deleted: the login's response may be under way."""
+        world = self.world()
+        world.request(Session.regenerate_id)
+        assert world.set_cookies() == []
+
+
 class TestTrustAndFloor:
     """Rules 5 and 6."""
 

@@ -111,6 +111,7 @@ class Exchange:
         given = session._token if new is None and until else new
         if given is not None and given.expires * 1000 <= now:
             wish = Wish.END  # active in this request, gone in the next
+            session._end()
         values: dict[str, Wire] = {}
         payload = b""
         fits = False
@@ -229,7 +230,10 @@ class Exchange:
         if isinstance(result, Gone):
             self._report("the session ended while this request changed it: its changes are dropped", changes.keys)
             session._gone, session._new, session._regenerated = result, None, False
-            return self._respond(headers, [])
+            # A cookie that still comes long after its session ended was brought back by a slow response, and while it
+            # is there nothing could be stored. Earlier, it may be the next session's by now (rule 10).
+            stale = old is not None and old.payload is not None and not self._manager._is_recent(result)
+            return self._respond(headers, self._delete(both=False) if stale else [])
         if isinstance(result, Written):
             self._report_dropped(result)
             return self._refer(result.held, now, headers)

@@ -213,7 +213,11 @@ class SessionManager:
 
     def _is_superseded(self, session: Session) -> bool:
         gone = session._gone
-        return gone is not None and gone.ending is Ending.REGENERATED and abs(self._now() - gone.time) < _SUPERSEDED_MS
+        return gone is not None and gone.ending is Ending.REGENERATED and self._is_recent(gone)
+
+    def _is_recent(self, gone: Gone) -> bool:
+        """Tell whether responses from before its end may still be under way (rule 10)."""
+        return abs(self._now() - gone.time) < _SUPERSEDED_MS
 
     def _now(self) -> int:
         return max(0, int(self.clock() * 1000))

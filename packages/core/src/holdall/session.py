@@ -263,10 +263,7 @@ class Session(MutableMapping[str, Any]):
         """
         self._look()
         self._may_begin()
-        self._terminated = True
-        self._new = None
-        self._regenerated = False
-        self._forget()
+        self._end()
 
     def regenerate_id(self, expiration_ts: float | None = None) -> None:
         """Carry the session over to a new id, as one should at login; the old id is dead.
@@ -382,6 +379,12 @@ class Session(MutableMapping[str, Any]):
         if not quick:
             self._regular = True
         return value
+
+    def _end(self) -> None:
+        self._terminated = True
+        self._new = None
+        self._regenerated = False
+        self._forget()
 
     def _forget(self) -> None:
         """Show no data any more."""
