@@ -4,7 +4,7 @@
 
 `Stores` carries out the commands of the core on a cache, a durable store or both. `Memory`, `SQLite`, `Memcached` and
 `Datastore` are stores; anything with the two methods of `Store` is one too. The last three, and the clients they need,
-are imported when they are first used.
+are imported when they are first used, as is `in_threads`, which makes stores awaitable.
 """
 
 from importlib import import_module
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from holdall_stores.datastore import Datastore as Datastore
     from holdall_stores.memcached import Memcached as Memcached
     from holdall_stores.sqlite import SQLite as SQLite
+    from holdall_stores.threads import in_threads as in_threads
 
 _LAZY = {
     "Datastore": ("holdall_stores.datastore", "pip install 'holdall-stores[datastore]'"),
     "Memcached": ("holdall_stores.memcached", "pip install 'holdall-stores[memcached]'"),
     "SQLite": ("holdall_stores.sqlite", "use a Python that was built with sqlite3"),
+    "in_threads": ("holdall_stores.threads", "use a Python that has asyncio"),
 }
 
 

@@ -188,7 +188,7 @@ class SQLite:
         )
         try:
             connection.file = file
-            connection.execute("PRAGMA journal_mode = WAL")
+            _use_wal(connection, self._timeout)
             # "Durable" is a promise: with NORMAL a power failure may take back the last commits.
             connection.execute("PRAGMA synchronous = FULL")
             if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'counter'").fetchone() is None:
@@ -208,6 +208,19 @@ class SQLite:
         except FileNotFoundError:
             return None
         return status.st_dev, status.st_ino
+
+
+def _use_wal(connection: sqlite3.Connection, timeout: float) -> None:
+    """Have the file in WAL mode. SQLite does not wait for a lock where a new file is changed to it: we do."""
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(0.005)
 
 
 class _Connection(sqlite3.Connection):
