@@ -6,8 +6,6 @@ import pytest
 
 from tests import servers
 
-pytest.register_assert_rewrite("tests.stores.suite")
-
 
 @pytest.fixture(scope="session")
 def memcached_server() -> Iterator[servers.MemcachedServer]:

@@ -42,11 +42,11 @@ from holdall import (
     UsageError,
 )
 from holdall.testing import FakeClock
+from holdall_conformance.stores import StoreConformance, UnavailableConformance
 from holdall_stores import Store
 from holdall_stores.datastore import MAX_VALUE, Datastore, new_client
 
 from tests.stores.conftest import Emulator
-from tests.stores.suite import StoreBehaviour
 
 pytestmark = pytest.mark.datastore
 
@@ -183,9 +183,9 @@ def there(bench: Bench, *keys: str) -> set[str]:
     return {key for key in keys if isinstance(store.execute(get(key)), Found)}
 
 
-class TestDatastore(StoreBehaviour):
+class TestDatastore(StoreConformance):
     oversize = MAX_VALUE + 1
-    increments = 3
+    rounds = 3
 
     @pytest.fixture
     def clock(self) -> FakeClock:
@@ -194,6 +194,25 @@ class TestDatastore(StoreBehaviour):
     @pytest.fixture
     def store(self, bench: Bench, clock: FakeClock) -> Datastore:
         return bench.store(clock=clock)
+
+    @pytest.fixture
+    def forking_store(self, bench: Bench) -> Iterator[Datastore]:
+        """One with a client of its own, which it makes anew after a fork."""
+        emulator = bench.emulator.address
+        with closing(Datastore.from_parts("test", namespace=bench.namespace, emulator=emulator, timeout=20)) as store:
+            yield store
+
+
+class TestNobodyListens(UnavailableConformance):
+    tier = Tier.DURABLE
+    oversize = MAX_VALUE + 1
+
+    @pytest.fixture
+    def unavailable(self) -> Iterator[Datastore]:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            with closing(Datastore.from_parts("test", emulator=f"127.0.0.1:{unused.getsockname()[1]}")) as store:
+                yield store
 
 
 class TestCommands:

@@ -30,40 +30,62 @@ from holdall import (
     UsageError,
 )
 from holdall.testing import FakeClock
+from holdall_conformance.stores import CacheConformance, UnavailableConformance
 from holdall_stores import Memcached
 from holdall_stores.memcached import DEFAULT_MAX_VALUE_BYTES
 
 from tests import servers
 from tests.servers import MemcachedServer
-from tests.stores.suite import DAY, HOUR, CacheBehaviour
 
 pytestmark = pytest.mark.memcached
 
+HOUR = 3600
+DAY = 24 * HOUR
 PATIENT = 5.0  # seconds: a busy machine shall neither make a failure nor hide one
 
 
-class MemcachedBehaviour(CacheBehaviour):
+class MemcachedConformance(CacheConformance):
     oversize = DEFAULT_MAX_VALUE_BYTES + 1
 
 
-class TestMemcached(MemcachedBehaviour):
+class TestMemcached(MemcachedConformance):
     @pytest.fixture
     def store(self, memcached: MemcachedServer) -> Iterator[Memcached]:
         with opened(memcached.address) as store:
             yield store
 
 
-class TestMemcachedOnAUnixSocket(MemcachedBehaviour):
+class TestMemcachedOnAUnixSocket(MemcachedConformance):
     @pytest.fixture
     def store(self, unix_server: MemcachedServer) -> Iterator[Memcached]:
         with opened(unix_server.address) as store:
             yield store
 
 
-class TestSeveralMemcached(MemcachedBehaviour):
+class TestSeveralMemcached(MemcachedConformance):
     @pytest.fixture
     def store(self, three: list[MemcachedServer]) -> Iterator[Memcached]:
         with opened(*(server.address for server in three)) as store:
+            yield store
+
+
+class TestNobodyListens(UnavailableConformance):
+    oversize = DEFAULT_MAX_VALUE_BYTES + 1
+
+    @pytest.fixture
+    def unavailable(self) -> Iterator[Memcached]:
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            with closing(Memcached(f"127.0.0.1:{nobody.getsockname()[1]}")) as store:
+                yield store
+
+
+class TestNobodyAnswers(UnavailableConformance):
+    oversize = DEFAULT_MAX_VALUE_BYTES + 1
+
+    @pytest.fixture
+    def unavailable(self, mortal: MemcachedServer) -> Iterator[Memcached]:
+        with closing(Memcached(mortal.address)) as store, mortal.stopped():
             yield store
 
 
@@ -423,6 +445,7 @@ def test_a_reply_in_drops_is_unavailable_in_time() -> None:
 _FORK = """
 import os, sys, time
 from holdall import Expect, Get, Put, Tier
+from holdall_conformance.stores import CacheConformance, UnavailableConformance
 from holdall_stores import Memcached
 
 def check(store, name):

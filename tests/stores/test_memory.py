@@ -7,12 +7,13 @@ import sys
 import pytest
 from holdall import Delete, Expect, Found, Get, Missing, Put, Stored, StoreTooLarge, Tier, UsageError
 from holdall.testing import FakeClock
+from holdall_conformance.stores import StoreConformance
 from holdall_stores import Memory
 
-from tests.stores.suite import HOUR, StoreBehaviour
+HOUR = 3600
 
 
-class TestMemory(StoreBehaviour):
+class TestMemory(StoreConformance):
     oversize = 4 * 2**20
 
     @pytest.fixture

@@ -30,12 +30,13 @@ from holdall import (
     UsageError,
 )
 from holdall.testing import FakeClock
+from holdall_conformance.stores import StoreConformance, UnavailableConformance
 from holdall_stores import SQLite
 
-from tests.stores.suite import HOUR, StoreBehaviour
+HOUR = 3600
 
 
-class TestSQLite(StoreBehaviour):
+class TestSQLite(StoreConformance):
     oversize = 10**9
 
     @pytest.fixture
@@ -47,6 +48,17 @@ class TestSQLite(StoreBehaviour):
         store = SQLite(path, timeout=10, clock=clock)
         yield store
         store.close()
+
+
+class TestNotADatabase(UnavailableConformance):
+    tier = Tier.DURABLE
+    oversize = 10**9
+
+    @pytest.fixture
+    def unavailable(self, path: Path) -> Iterator[SQLite]:
+        path.write_bytes(b"this is no database" * 1000)
+        with closing(SQLite(path)) as store:
+            yield store
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from holdall import Expect, Put, Tier, UsageError
 from holdall.testing import FakeClock
 from holdall_stores import Memory, SQLite, Stores, delete_expired_sessions
 
-from tests.stores.suite import HOUR
+HOUR = 3600
 
 
 @pytest.fixture
