@@ -1,0 +1,61 @@
+"""Fixtures of the Django tests: settings of their own for each test, so that the process is as it was afterwards.
+
+Django's settings are one per process, and the bench's contestant has its own. Whoever comes first configures Django as
+the bench does; here they are overridden for one test at a time.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from bench.contestants import django as configure_django
+from bench.contestants import untouched
+
+configure_django(untouched)
+
+from django.test.utils import (  # noqa: E402 (needs settings)
+    override_settings,
+    setup_test_environment,
+    teardown_test_environment,
+)
+
+from tests.django.support import Site, settings_of  # noqa: E402 (needs settings)
+
+MakeSite = Callable[..., Site]
+
+
+@pytest.fixture
+def make_site() -> Iterator[MakeSite]:
+    """Make a site with further settings; the last one that was made is the one whose settings hold."""
+    with ExitStack() as stack:
+
+        def make(**changes: Any) -> Site:
+            site = Site(**changes)
+            stack.enter_context(override_settings(**site.settings))
+            return site
+
+        yield make
+
+
+@pytest.fixture
+def site(make_site: MakeSite) -> Site:
+    """A site with the settings of `support.py`."""
+    return make_site()
+
+
+@pytest.fixture
+def test_environment() -> Iterator[None]:
+    """Django's test environment, as its test runner sets it up."""
+    setup_test_environment()
+    try:
+        yield
+    finally:
+        teardown_test_environment()
+
+
+@pytest.fixture(autouse=True)
+def _own_settings() -> Iterator[None]:
+    with override_settings(**settings_of()):
+        yield
