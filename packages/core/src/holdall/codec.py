@@ -105,15 +105,8 @@ def _read_zone(data: bytes, start: int, unpack: Unpack) -> Any:
 
 
 def _write_datetime(value: datetime, pack: Pack) -> bytes:
-    data = _DATETIME.pack(
-        value.year,
-        value.month,
-        value.day,
-        value.hour,
-        value.minute,
-        value.second,
-        value.microsecond | value.fold * _FOLD,
-    )
+    day, clock = (value.year, value.month, value.day), (value.hour, value.minute, value.second)
+    data = _DATETIME.pack(*day, *clock, value.microsecond | value.fold * _FOLD)
     return _write_zone(value.tzinfo, data, pack)
 
 

@@ -214,15 +214,8 @@ class Exchange:
         if outcome.write is Write.INSERT and new is not None:
             result = yield from tiers.insert(store_key(new.sid), _template(new, values), now)
         elif outcome.write is Write.MOVE and new is not None and old is not None and base is not None:
-            result = yield from tiers.move(
-                store_key(old.sid),
-                base,
-                store_key(new.sid),
-                _template(new, {}),
-                changes,
-                lambda values: self._fits(pack_map(values)),
-                now,
-            )
+            old_key, new_key = store_key(old.sid), store_key(new.sid)
+            result = yield from tiers.move(old_key, base, new_key, _template(new, {}), changes, self._fits_packed, now)
         elif base is not None and old is not None and outcome.write in (Write.PROMOTE, Write.UPDATE):
             result = yield from tiers.update(store_key(old.sid), base, changes, old.revision, now)
         if outcome.ends_old and outcome.write is not Write.MOVE and old is not None:
@@ -278,11 +271,11 @@ class Exchange:
         presented = session._presented
         assert presented is not None
         origin = token.revision.to_bytes(ORDER_BYTES) + token_id(presented.sealed)
-        epoch, revision = token.epoch + 1, token.revision
-        template = Record(
-            token.issued, token.expires, token.ssl_only, token.browser, epoch, revision, (), origin, frozenset(), {}
-        )
-        return Inline(template, session._loaded)
+        template = _template(token, {})._replace(epoch=token.epoch + 1, revision=token.revision, origin=origin)
+        return Inline(template._replace(changed=frozenset()), session._loaded)
+
+    def _fits_packed(self, values: dict[str, Wire]) -> bool:
+        return self._fits(pack_map(values))
 
     def _fits(self, payload: bytes) -> bool:
         return not self.session._persist and tokens.text_length(len(payload)) <= self._manager._inline_limit
@@ -314,14 +307,9 @@ class Exchange:
         token = session._new or session._token
         assert token is not None
         record = held.record
-        token = token._replace(
-            payload=None,
-            seen=now // 1000,
-            epoch=record.epoch,
-            revision=record.revision,
-            expires=record.expires,
-            browser=record.browser,
-        )
+        sid, ssl_only = token.sid, token.ssl_only
+        _, expires, _, browser, epoch, revision, *_ = record
+        token = Token(sid, token.issued, expires, now // 1000, epoch, revision, ssl_only, browser, None)
         session._token, session._new, session._held = token, None, held
         session._rebase(record.values)
         return self._respond(headers, self._set(token, now))
@@ -346,9 +334,8 @@ class Exchange:
         """Set-Cookie headers for a token, and for what of the request's cookies it replaces."""
         manager = self._manager
         inline = token.payload is not None
-        reader, writer = (
-            (manager._inline, manager._set_inline) if inline else (manager._reference, manager._set_reference)
-        )
+        reader = manager._inline if inline else manager._reference
+        writer = manager._set_inline if inline else manager._set_reference
         pieces = writer.pieces(tokens.text_length(len(token.payload or b"")))
         context = reader.context if pieces == 1 else reader.context_of(pieces)
         sealed = manager._box.seal(tokens.pack(token), context, now / 1000)

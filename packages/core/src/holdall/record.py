@@ -99,25 +99,12 @@ def pack(stored: Record | Marker) -> bytes:
     """Lay a record or a marker out as bytes."""
     if isinstance(stored, Marker):
         return _MARKER.pack(_FORMAT, stored.ending, stored.time, stored.expires, stored.write_id)
-    changed = b"" if not stored.changed else pack_map(dict.fromkeys(sorted(stored.changed)))
-    flags = (
-        _DATA
-        | _SSL_ONLY * stored.ssl_only
-        | _BROWSER * stored.browser
-        | _ORIGIN * (stored.origin is not None)
-        | _EVERYTHING * (stored.changed is None)
-    )
-    head = _HEAD.pack(
-        _FORMAT,
-        flags,
-        stored.issued,
-        stored.expires,
-        stored.epoch,
-        stored.revision,
-        len(changed),
-        len(stored.writes),
-    )
-    return b"".join((head, *stored.writes, stored.origin or b"", changed, pack_map(stored.values)))
+    issued, expires, ssl_only, browser, epoch, revision, writes, origin, keys, values = stored
+    changed = b"" if not keys else pack_map(dict.fromkeys(sorted(keys)))
+    flags = _DATA | _SSL_ONLY * ssl_only | _BROWSER * browser
+    flags |= _ORIGIN * (origin is not None) | _EVERYTHING * (keys is None)
+    head = _HEAD.pack(_FORMAT, flags, issued, expires, epoch, revision, len(changed), len(writes))
+    return b"".join((head, *writes, origin or b"", changed, pack_map(values)))
 
 
 def unpack(plain: bytes) -> Record | Marker | None:
@@ -138,20 +125,13 @@ def unpack(plain: bytes) -> Record | Marker | None:
     if flags & _ORIGIN:
         origin = plain[at : at + _ORIGIN_BYTES]
         at += _ORIGIN_BYTES
-    changed = frozenset(unpack_map(plain[at : at + changed_size])) if changed_size else frozenset()
+    changed: frozenset[str] | None = None
+    if not flags & _EVERYTHING:
+        changed = frozenset(unpack_map(plain[at : at + changed_size]) if changed_size else ())
     at += changed_size
-    return Record(
-        issued,
-        expires,
-        flags & _SSL_ONLY != 0,
-        flags & _BROWSER != 0,
-        epoch,
-        revision,
-        writes,
-        origin,
-        None if flags & _EVERYTHING else changed,
-        unpack_map(plain[at:]),
-    )
+    ssl_only, browser = flags & _SSL_ONLY != 0, flags & _BROWSER != 0
+    values = unpack_map(plain[at:])
+    return Record(issued, expires, ssl_only, browser, epoch, revision, writes, origin, changed, values)
 
 
 def with_note(version: int, confirmed: int, plain: bytes) -> bytes:
