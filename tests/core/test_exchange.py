@@ -47,6 +47,17 @@ class TestHeaders:
         world.request(look)  # type: ignore[arg-type]
         assert world.headers == [("Vary", "Cookie")]
 
+    @pytest.mark.parametrize("size", [0, 1], ids=["no session", "in the cookie"])
+    def test_loading_what_is_in_no_store_is_no_touch(self, size: int) -> None:
+        """Loading first costs nothing where no reference came: the response stays cacheable."""
+        world = World()
+        world.request(put(**dict.fromkeys("n" * size, 1)))
+        exchange = world.manager.open(iter([world.browser.header]), drive=world.drive)
+        world.drive(exchange.load())
+        headers: list[tuple[str, str]] = []
+        assert world.drive(exchange.commit(status=200, headers=headers)) is headers
+        assert not exchange.session.is_accessed()
+
     def test_untouched_is_handed_back(self) -> None:
         """Without a touch the very list comes back."""
         world = World()

@@ -103,10 +103,11 @@ class AdapterConformance:
     @tiers
     def test_untouched_costs_nothing(self, site: Site, size: int) -> None:
         """A request that does not touch its session asks no store, and its response stays as it was, cacheable."""
-        if site.adapter.loads_first and size == TIERS["stored"]:
-            pytest.skip("this adapter loads stored sessions before it is known whether they are touched")
         site.visit(("set", "data", "x" * size))
         visit = site.visit()
+        if site.adapter.loads_first and size == TIERS["stored"]:  # the one exemption
+            site.check(len(visit.commands) == 1 and not visit.set_cookies, f"loading did {visit.commands}")
+            return
         site.check(not visit.commands, f"an untouched request asked a store: {visit.commands}")
         site.check(not visit.set_cookies, "the response of an untouched request set a cookie")
         site.check(not visit.response.values("Vary"), "the response of an untouched request says Vary")

@@ -69,7 +69,7 @@ class Exchange:
         self.session = self._opened = session
 
     def load(self) -> Flow[None]:
-        """Fetch the session's data if it is in a store; finished at once otherwise.
+        """Fetch the session's data if it is in a store; finished at once, and no touch, otherwise.
 
         Raises `SessionUnavailable` if the store does not answer.
         """

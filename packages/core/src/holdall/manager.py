@@ -169,8 +169,10 @@ class SessionManager:
             session._opened = True
 
     def _load(self, session: Session) -> Flow[None]:
-        session._look()
-        if session._opened or session._token is None:
+        # Where no reference came there is nothing to fetch, and the session stays untouched.
+        session._headers = join_header(session._headers)
+        may_be_stored = session._presented is not None or self._reference.name in session._headers
+        if not may_be_stored or session._look() or session._token is None:
             return _LOADED
         return self._load_stored(session, session._token)
 
