@@ -199,6 +199,22 @@ def test_persisted_on_demand(site: Site) -> None:
     assert site.read() == {"n": 1}
 
 
+def test_persisted_on_demand_in_an_event_loop(site: Site) -> None:
+    """There `save` is refused, since it asks a store at once, and `asave` does the same."""
+    site.put(n=1)
+
+    async def act(request: HttpRequest) -> None:
+        with pytest.raises(SynchronousOnlyOperation):
+            request.session.save(persist_even_if_using_cookie=True)
+        assert site.did == []
+        await request.session.asave(persist_even_if_using_cookie=True)
+        request.session["m"] = 2
+
+    site.arequest(act)
+    assert site.request(key_of).startswith("ref.")
+    assert site.read() == {"n": 1, "m": 2}
+
+
 # -- expiry ------------------------------------------------------------------------------------------------------------
 
 

@@ -37,8 +37,6 @@ T = TypeVar("T")
 Steps = Generator[Any, Any, T]
 Headers = list[tuple[str, str]]
 
-_LOADED: Finished[None] = Finished(None)
-
 _RAISE = object()
 REFERENCE = "ref."
 """Begins the key of a session in a store; the rest is the value of its cookie."""
@@ -93,10 +91,12 @@ class SessionStore(SessionBase):  # type: ignore[misc]
     def begin_commit(self, status: int, headers: Headers) -> Flow[Headers]:
         """For the middleware: begin to save what changed, when the response starts; see `holdall.Exchange.commit`."""
         self.is_committed = True
-        load = self._exchange.load() if self._is_renewed and status < 500 else _LOADED
-        if isinstance(load, Finished):
-            return self._commit(status, headers)
-        return self._load_and_commit(load, status, headers)
+        if self._is_renewed and status < 500:
+            load = self._exchange.load()
+            if not isinstance(load, Finished):
+                return self._load_and_commit(load, status, headers)
+            self._exchange.session.ensure_data_loaded()  # where there is nothing to fetch, loading is no touch
+        return self._commit(status, headers)
 
     @property
     def _is_renewed(self) -> bool:
@@ -365,6 +365,17 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         self._renew = True
         self._save()
 
+    async def asave(self, must_create: bool = False, persist_even_if_using_cookie: bool = False) -> None:
+        """`save` off the event loop; what was stored is loaded again, so that nothing blocks from here on."""
+        await sync_to_async(self.save)(must_create, persist_even_if_using_cookie)
+        with suppress(SessionUnavailable):  # it is saved: who needs its values next meets the failure
+            await self.arun(self._exchange.load())
+
+    async def acreate(self) -> None:
+        """`create` off the event loop."""
+        self.start()
+        await self.asave()
+
     def _save(self) -> None:
         session = self._exchange.session
         old = None if self._in_request or not is_testing() else self._backend.manager.open(self._header).session.sid
@@ -493,7 +504,8 @@ class _Driver:
 
 @async_unsafe(  # type: ignore[untyped-decorator]
     "this session is in a store, and asking it here would block the event loop: use the methods of the session that "
-    "begin with an 'a', such as `await request.session.aget(key)`; once one of them has loaded it, all others work too"
+    "begin with an 'a', such as `await request.session.aget(key)`; once one of them has loaded it, its values are at "
+    "hand for all others too"
 )
 def _run(flow: Flow[T], stores: StoresLike) -> T:
     return run(flow, stores)

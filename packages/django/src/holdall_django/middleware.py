@@ -79,7 +79,7 @@ class SessionMiddleware(DjangoSessionMiddleware):  # type: ignore[misc]
             super().process_request(request)
             return
         request.session = session = self.SessionStore()
-        session.open(cookies_of_client(request.COOKIES) if is_testing() else request.META.get("HTTP_COOKIE"))
+        session.open(cookies_of_client(request.COOKIES) if is_testing() else _cookie_header(request))
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         """Save what changed, and let the response tell the browser."""
@@ -99,6 +99,18 @@ class SessionMiddleware(DjangoSessionMiddleware):  # type: ignore[misc]
         """Answer for a view whose session could not be read."""
         is_ours = isinstance(exception, SessionUnavailable) and isinstance(request.session, SessionStore)
         return _refuse(request.session) if is_ours else None
+
+
+def _cookie_header(request: HttpRequest) -> str | None:
+    """Return the request's Cookie header, None without any.
+
+    HTTP/2 allows several (RFC 9113, 8.2.3). Django 5.2 puts a comma between those of ASGI, where our cookie would hide.
+    """
+    header: str | None = request.META.get("HTTP_COOKIE")
+    if header is not None and "," in header and (scope := getattr(request, "scope", None)) is not None:
+        several = [value.decode("latin-1") for name, value in scope["headers"] if name == b"cookie"]
+        return "; ".join(several) if len(several) > 1 else header
+    return header
 
 
 def _answer_without_saving(session: SessionStore, response: HttpResponseBase) -> HttpResponseBase | None:
