@@ -5,9 +5,9 @@ model knows every state that is allowed, until the next visit shows which it is.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from holdall import Tier
+from holdall import Get, Tier
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
@@ -35,6 +35,16 @@ _WHO = st.integers(0, _BROWSERS - 1)
 State = dict[str, Any]
 
 
+class Found(NamedTuple):
+    """What a browser finds at a visit."""
+
+    state: State
+    active: bool
+    """There is a session."""
+    stored: bool
+    """It is in a store."""
+
+
 def _apply(state: State, operations: list[Operation]) -> State:
     """Do to a dictionary what a page does to its session."""
     state = dict(state)
@@ -48,10 +58,6 @@ def _apply(state: State, operations: list[Operation]) -> State:
         elif name != "regenerate_id":
             state.clear()
     return state
-
-
-def _is_stored(browser: Browser) -> bool:
-    return any(name.endswith("-ref") for name in browser.cookies)
 
 
 def check_against_model(adapter: Adapter, *, examples: int = 25, steps: int = 20) -> None:
@@ -69,16 +75,15 @@ def check_against_model(adapter: Adapter, *, examples: int = 25, steps: int = 20
 
         @rule(who=_WHO, operations=_SCRIPTS)
         def visit(self, who: int, operations: list[Operation]) -> None:
-            before = self.read(who)
+            before = self.read(who).state
             self.site.visit(*operations, browser=self.browsers[who])
             self.allowed[who] = [_apply(before, operations)]
 
         @rule(who=_WHO, slow=st.lists(_CHANGES, max_size=3), fast=st.lists(_CHANGES, min_size=1, max_size=3))
         def overlap(self, who: int, slow: list[Operation], fast: list[Operation]) -> None:
             """A request begins, another of the same browser runs from end to end, and the first one goes on."""
-            before = self.read(who)
+            before, _, stored = self.read(who)
             browser = self.browsers[who]
-            stored = _is_stored(browser)
             slow = [operation for operation in slow if operation[0] == "incr" or operation[1] == "a"]
             fast = [operation for operation in fast if operation[0] == "incr" or operation[1] != "a"]
             self.site.visit(
@@ -91,26 +96,26 @@ def check_against_model(adapter: Adapter, *, examples: int = 25, steps: int = 20
         @rule(who=_WHO, operations=st.lists(_CHANGES, min_size=1, max_size=3))
         def logged_out_meanwhile(self, who: int, operations: list[Operation]) -> None:
             """A slow request's session is terminated by another of the same browser."""
-            before = self.read(who)
+            before, active, stored = self.read(who)
             browser = self.browsers[who]
-            stored = _is_stored(browser)
-            had_one = bool(browser.cookies)
             self.site.visit(
                 ("get", "a"),
                 ("meanwhile", lambda: self.site.visit(("terminate",), browser=browser)),
                 *operations,
                 browser=browser,
             )
-            self.allowed[who] = [{}] if stored else [{}, _apply(before, operations)]
-            if not had_one:
-                self.allowed[who] = [_apply(before, operations)]
+            changed = _apply(before, operations)
+            self.allowed[who] = [changed] if not active else [{}] if stored else [{}, changed]
+            if active and not stored:  # brought back in its cookie, it can never be stored: the browser is done with it
+                self.read(who)
+                self.browsers[who], self.allowed[who] = Browser(), [{}]
 
         @rule(who=_WHO, other=_WHO, operations=st.lists(_CHANGES, min_size=1, max_size=3))
         def somebody_else_meanwhile(self, who: int, other: int, operations: list[Operation]) -> None:
             """While one browser's request runs, another's runs too."""
             if who == other:
                 return
-            mine, theirs = self.read(who), self.read(other)
+            mine, theirs = self.read(who).state, self.read(other).state
             self.site.visit(
                 ("get", "a"),
                 ("meanwhile", lambda: self.site.visit(*operations, browser=self.browsers[other])),
@@ -137,9 +142,10 @@ def check_against_model(adapter: Adapter, *, examples: int = 25, steps: int = 20
         def look(self, who: int) -> None:
             self.read(who)
 
-        def read(self, who: int) -> State:
+        def read(self, who: int) -> Found:
             """Find out what a browser's session holds, which must be allowed."""
-            names: list[str] = self.site.visit(("names",), browser=self.browsers[who]).results[0]
+            visit = self.site.visit(("names",), ("is_active",), browser=self.browsers[who])
+            names, active = visit.results
             values = self.site.visit(*[("get", name) for name in names], browser=self.browsers[who]).results
             state = dict(zip(names, values, strict=True))
             allowed = self.allowed[who]
@@ -148,7 +154,8 @@ def check_against_model(adapter: Adapter, *, examples: int = 25, steps: int = 20
                 f"browser {who} found {_shown(state)} where it must find {' or '.join(map(_shown, allowed))}",
             )
             self.allowed[who] = [state]
-            return state
+            stored = active and any(isinstance(command, Get) for command in visit.commands)
+            return Found(state, active, stored)
 
     run_state_machine_as_test(
         Machine,
