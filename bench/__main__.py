@@ -1,4 +1,4 @@
-"""Prints what sessions cost, and which aims Holdall reaches: of `scenarios`, by `measuring`.
+"""Prints what sessions cost, and which aims Holdall reaches: of `scenarios`, by `measuring`, and `imports`.
 
 Everything runs on one CPU: this process, and the memcached that it starts.
 """
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+from bench.imports import measure_imports
 from bench.measuring import Costs, Pace, measure
 from bench.scenarios import Aim, Scenario, beside_itself, in_memcached, in_sqlite, in_the_cookie
 from tests.servers import INSTALL, memcached
@@ -44,6 +45,10 @@ def report(pace: Pace) -> Iterator[str]:
             tables.insert(1, in_memcached(server.address))
         for scenarios in tables:
             yield from _table(scenarios, pace, aims)
+        imports = measure_imports(folder, max(1, pace.rounds // 4))
+    yield f"\nMilliseconds that an import takes over Python alone:\n\n| {' | '.join(imports)} |"
+    yield "|--:" * len(imports) + "|"
+    yield f"| {' | '.join(f'{taken:.0f}' for taken in imports.values())} |"
     if not has_memcached:
         yield f"\nNot measured, memcached is missing: {INSTALL}"
     yield f"\nTo reach; {sum(aim.is_reached(value) for _, aim, value in aims)} of {len(aims)} are reached:\n"

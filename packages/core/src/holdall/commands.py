@@ -30,16 +30,27 @@ class Expect(enum.Enum):
     """Anything or nothing: only for markers that a session ended, which may replace everything."""
 
 
-@dataclass(frozen=True, slots=True)
-class Get:
+class _Message:
+    """Shows itself as its call, but a value by its size: there may be a megabyte of it."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        fields = [(name, getattr(self, name)) for name in self.__slots__]
+        shown = (f"{name}={f'<{len(v)} bytes>' if type(v) is bytes else repr(v)}" for name, v in fields)
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Get(_Message):
     """Read the value under a key: answered by `Found` or `Missing`."""
 
     tier: Tier
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+@dataclass(frozen=True, slots=True, repr=False)
+class Put(_Message):
     """Write a value if the key holds what is expected: answered by `Stored` or `Conflict`.
 
     `expires` is an absolute time in whole seconds UTC since 1970; from then on the store may forget the value.
@@ -53,16 +64,16 @@ class Put:
     expect: int | Expect
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+@dataclass(frozen=True, slots=True, repr=False)
+class Delete(_Message):
     """Remove whatever is under a key, if anything: answered by `Deleted`."""
 
     tier: Tier
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+@dataclass(frozen=True, slots=True, repr=False)
+class Found(_Message):
     """The value under a key, and the version to expect when it is to be replaced.
 
     A durable tier's versions grow with every write to the store and never repeat, even after a restore.
@@ -73,25 +84,25 @@ class Found:
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+@dataclass(frozen=True, slots=True, repr=False)
+class Missing(_Message):
     """There is nothing under the key: never written, deleted, expired or, in a cache, evicted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+@dataclass(frozen=True, slots=True, repr=False)
+class Stored(_Message):
     """The value is stored. `version` is None where the store does not tell it (memcached)."""
 
     version: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+@dataclass(frozen=True, slots=True, repr=False)
+class Conflict(_Message):
     """The key did not hold what was expected. This `Put` changed nothing, nor did any retry of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deleted:
+@dataclass(frozen=True, slots=True, repr=False)
+class Deleted(_Message):
     """There is nothing under the key any more."""
 
 

@@ -6,12 +6,12 @@ from typing import Literal
 
 from holdall.errors import UsageError
 
-_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")  # a token of RFC 9110, 5.6.2
+_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}"  # a token of RFC 9110, 5.6.2
 # RFC 6265bis, 4.1.1, without space and comma; browsers ignore an attribute over 1024 bytes (5.6).
-_PATH = re.compile(r"/[!-+\x2d-:<-~]{0,1023}")
+_PATH = r"/[!-+\x2d-:<-~]{0,1023}"
 # RFC 1034, 3.5; browsers ignore a leading dot (RFC 6265bis, 5.6.3).
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_DOMAIN = re.compile(rf"(?=.{{1,253}}\Z)\.?{_LABEL}(?:\.{_LABEL})*")
+_DOMAIN = rf"(?=.{{1,253}}\Z)\.?{_LABEL}(?:\.{_LABEL})*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,5 +79,5 @@ class CookieOptions:
             raise UsageError("partitioned=True needs secure=True: set it so, or leave partitioned out")
 
 
-def _matches(pattern: re.Pattern[str], value: object) -> bool:
-    return isinstance(value, str) and pattern.fullmatch(value) is not None
+def _matches(pattern: str, value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(pattern, value) is not None

@@ -6,8 +6,8 @@ commands and cookies. Sessions are opened, and loaded, by `manager`.
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from holdall import token as tokens
 from holdall.changes import Changes
@@ -34,8 +34,7 @@ CookieHeaders: TypeAlias = str | bytes | Iterable[str | bytes] | None
 Drive: TypeAlias = Callable[[Flow[None]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What became of the session in this request."""
 
     tier: Tier | None
@@ -306,12 +305,10 @@ class Exchange:
         self._discarded = False
         token = session._new or session._token
         assert token is not None
-        record = held.record
-        sid, ssl_only = token.sid, token.ssl_only
-        _, expires, _, browser, epoch, revision, *_ = record
-        token = Token(sid, token.issued, expires, now // 1000, epoch, revision, ssl_only, browser, None)
+        _, expires, _, browser, epoch, revision, *_ = held.record
+        token = Token(token.sid, token.issued, expires, now // 1000, epoch, revision, token.ssl_only, browser, None)
         session._token, session._new, session._held = token, None, held
-        session._rebase(record.values)
+        session._rebase(held.record.values)
         return self._respond(headers, self._set(token, now))
 
     def _refresh(self) -> Headers:

@@ -5,9 +5,8 @@ Every refusal names the setting and says what to do. The cookie's own options ar
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from holdall.errors import UsageError
 
@@ -34,8 +33,7 @@ class ManagerOptions(TypedDict, total=False):
     random: Callable[[int], bytes]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """What a `SessionManager` was told, in plain numbers."""
 
     lifetime: int
