@@ -29,6 +29,7 @@ def environment(folder: Path, **more: str | None) -> dict[str, str]:
         "PYTHONWARNINGS": "error",
         "DJANGO_SETTINGS_MODULE": "tests.django.served",
         "HOLDALL_TEST_FOLDER": str(folder),
+        "HOME": str(folder),  # where gunicorn has a socket
     }
     given = {f"HOLDALL_TEST_{name.upper()}": value for name, value in more.items() if value is not None}
     return {**inherited, **own, **given}

@@ -32,7 +32,8 @@ class Gunicorn(Server):
         urls = {"HOLDALL_TEST_KEY": keys, "HOLDALL_TEST_CACHE": cache, "HOLDALL_TEST_DURABLE": durable}
         inherited = {name: value for name, value in os.environ.items() if name != "HOLDALL_SQLITE"}
         given = {name: value for name, value in urls.items() if value is not None}
-        instance = {"HOLDALL_TEST_INSTANCE": str(self._folder / "instance")}
+        # gunicorn has a socket in HOME.
+        instance = {"HOLDALL_TEST_INSTANCE": str(self._folder / "instance"), "HOME": str(self._folder)}
         settings = {"PYTHONPATH": path, "PYTHONWARNINGS": "error", **instance, **given, **environment}
         fd = self._listener.fileno()
         with Path(self._folder, "gunicorn.log").open("ab") as log:

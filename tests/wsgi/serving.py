@@ -42,7 +42,8 @@ class Server:
         """Start it in its folder, with these settings of `served.py`."""
         settings = {"HOLDALL_TEST_KEYS": keys, "HOLDALL_TEST_CACHE": cache, "HOLDALL_TEST_DURABLE": durable}
         path = os.pathsep.join([str(_ROOT), *(each for each in sys.path if each)])
-        environment = {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "error", **environment}
+        own = {"PYTHONPATH": path, "PYTHONWARNINGS": "error", "HOME": str(self._folder)}  # where gunicorn has a socket
+        environment = {**os.environ, **own, **environment}
         environment.update({name: value for name, value in settings.items() if value is not None})
         fd = self._listener.fileno()
         if self._kind == GUNICORN:
