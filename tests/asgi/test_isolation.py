@@ -312,9 +312,10 @@ def increments_and_own_keys(name: str) -> Callable[[Session], None]:
 @pytest.mark.memcached
 @pytest.mark.timeout(240)
 def test_overlapping_requests_over_real_stores(memcached: MemcachedServer, tmp_path: Path) -> None:
-    """Twenty requests of one user, all loaded before the first is saved, lose neither keys nor increments."""
-    stores = Stores(cache=Memcached([memcached.address]), durable=SQLite(tmp_path / "sessions.sqlite3"))
-    number = 20
+    """Eight requests of one user, all loaded before the first is saved, lose neither keys nor increments."""
+    cache = Memcached([memcached.address], timeout=5)
+    stores = Stores(cache=cache, durable=SQLite(tmp_path / "sessions.sqlite3", timeout=30))
+    number = 8
     everybody: asyncio.Event
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

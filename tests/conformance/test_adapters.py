@@ -4,12 +4,15 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from holdall_conformance import Adapter, AdapterConformance, Application
 
-from tests.conformance.broken_adapters import BROKEN
+from tests.conformance.broken_adapters import BROKEN, Sound
 
 _ROOT = Path(__file__).parents[2]
 
@@ -64,3 +67,36 @@ def test_sound_adapter_fails_nothing(failures: dict[str, set[str]]) -> None:
 def test_broken_adapter_fails_its_own_test(failures: dict[str, set[str]], number: int) -> None:
     """A broken adapter fails the test of the duty that it breaks, and no other."""
     assert failures.get(f"Test{number + 1}", set()) == BROKEN[number][2]
+
+
+class Noting(Sound):
+    """Notes what was built, and what was closed."""
+
+    def __init__(self) -> None:
+        self.built: list[Any] = []
+        self.closed: list[Any] = []
+
+    def build(self, application: Application, **options: Any) -> Any:
+        self.built.append(super().build(application, **options))
+        return self.built[-1]
+
+    def close(self, built: Any) -> None:
+        self.closed.append(built)
+
+
+class TestMake:
+    """The suite's fixture `make`, without its tests."""
+
+    make = AdapterConformance.make
+
+    @pytest.fixture
+    def adapter(self) -> Iterator[Adapter]:
+        adapter = Noting()
+        yield adapter
+        assert len(adapter.built) == 3
+        assert adapter.closed == adapter.built[::-1]
+
+    def test_sites_are_closed_the_latest_first(self, make: Any) -> None:
+        """Sites are closed after the test in the reverse order of their making, as settings and servers nest."""
+        sites = [make(), make(), make()]
+        assert not any(site.adapter.closed for site in sites)

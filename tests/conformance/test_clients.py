@@ -1,12 +1,14 @@
 """The suites' clients do what servers and browsers do."""
 
+import socket
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 from wsgiref.validate import validator
 
 import pytest
-from holdall_conformance import Browser, Request, Response, call_asgi, call_wsgi
+from holdall_conformance import Browser, Request, Response, call_asgi, call_wsgi, fetch
 
 REQUEST = Request("/page", ("a=1", "b=2"))
 
@@ -91,6 +93,52 @@ def test_asgi() -> None:
 def test_asgi_failures() -> None:
     """An exception before the first byte is a 500."""
     assert call_asgi(asgi(fails=True), REQUEST).status == 500
+
+
+SPACED = [("X-One", " \tspaces and\ttabs \t"), ("X-Two", "\xa0")]
+READ = [("X-One", "spaces and\ttabs"), ("X-Two", "\xa0")]
+
+
+def test_wsgi_values() -> None:
+    """The spaces and tabs around a header's value are not part of it."""
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", SPACED)
+        return []
+
+    assert call_wsgi(application, REQUEST).headers == READ
+
+
+def test_asgi_values() -> None:
+    """The spaces and tabs around a header's value are not part of it."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(name.encode(), value.encode("latin-1")) for name, value in SPACED]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body"})
+
+    assert call_asgi(application, REQUEST).headers == READ
+
+
+def test_fetch() -> None:
+    """A server over a socket gets every Cookie header; the spaces and tabs around a value are not part of it."""
+    got = bytearray()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            while not got.endswith(b"\r\n\r\n"):
+                got.extend(connection.recv(4096))
+            lines = "".join(f"{name}:{value}\r\n" for name, value in SPACED)
+            connection.sendall(f"HTTP/1.1 201 Created\r\n{lines}\r\nfine".encode("latin-1"))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        served = pool.submit(serve)
+        response = fetch(listener.getsockname(), REQUEST)
+        served.result()
+    assert response == Response(201, READ, b"fine")
+    assert b"GET /page HTTP/1.1\r\n" in got
+    assert b"Cookie: a=1\r\nCookie: b=2\r\n" in got
 
 
 def test_browser() -> None:

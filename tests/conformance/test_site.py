@@ -1,9 +1,11 @@
 """A site visits an application under test, and says who failed."""
 
+from datetime import timedelta
+from typing import Any
+
 import pytest
 from holdall import Tier
-from holdall_conformance import Browser
-from holdall_conformance.site import Site
+from holdall_conformance import Application, Browser, Site
 
 from tests.conformance.broken_adapters import Sound
 
@@ -23,6 +25,20 @@ def test_options_reach_the_adapter() -> None:
     """Options are the adapter's, and `limit` that of its stores."""
     site = Site(Sound(), cookie_only_threshold=0, limit=10)
     assert site.visit(("set", "n", 1)).response.status == 500
+
+
+def test_lifetime_is_always_said() -> None:
+    """An adapter is told the lifetime, by default the core's, so that its framework's own does not count."""
+    told: list[timedelta] = []
+
+    class Listening(Sound):
+        def build(self, application: Application, **options: Any) -> Any:
+            told.append(options["lifetime"])
+            return super().build(application, **options)
+
+    Site(Listening())
+    Site(Listening(), lifetime=timedelta(hours=1))
+    assert told == [timedelta(days=7), timedelta(hours=1)]
 
 
 def test_failures_name_the_adapter() -> None:

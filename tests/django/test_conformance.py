@@ -5,8 +5,6 @@ Django answers for its own errors here, as in production: a page that raises is 
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
-from datetime import timedelta
 from typing import Any, ClassVar
 
 import pytest
@@ -25,11 +23,11 @@ from holdall_conformance import (
     Page,
     Request,
     Response,
+    Site,
     call_asgi,
     call_wsgi,
+    puts,
 )
-from holdall_conformance.adapters import puts
-from holdall_conformance.site import Site
 
 from tests.django.support import settings_of
 
@@ -37,8 +35,7 @@ from tests.django.support import settings_of
 class Django(Adapter):
     """A project of one view, whose settings are in force from `build` to `close`; a subclass says which handler.
 
-    A process has one set of settings: the site that was built last is the only one to be visited, and closing any site
-    lets go of the settings of all.
+    A process has one set of settings: the site that was built last is the only one to be visited.
     """
 
     pop_raises = True
@@ -47,15 +44,11 @@ class Django(Adapter):
     handler: ClassVar[type[Any]]
     """What a server is given."""
 
-    def __init__(self) -> None:
-        self._settings = ExitStack()
-
     def build(self, application: Application, *, cookie_key: str, stores: StoresLike, **options: Any) -> Any:
-        """Put settings in force; returns the handler that was made under them, and their ROOT_URLCONF."""
+        """Put settings in force; returns the handler made under them, their ROOT_URLCONF, and what ends them."""
         urls = type("urls", (), {"urlpatterns": [re_path("", self.view(application))]})
         changes: dict[str, Any] = {"SECRET_KEY": cookie_key, "ROOT_URLCONF": urls}
-        # The suite counts on the core's default where it names no lifetime; Django's is two weeks.
-        changes["SESSION_COOKIE_AGE"] = options.pop("lifetime", timedelta(days=7)).total_seconds()
+        changes["SESSION_COOKIE_AGE"] = options.pop("lifetime").total_seconds()
         if (cookie := options.pop("cookie", None)) is not None:
             changes |= {
                 "SESSION_COOKIE_NAME": cookie.effective_name,
@@ -65,19 +58,20 @@ class Django(Adapter):
                 "SESSION_COOKIE_PATH": cookie.path,
                 "SESSION_COOKIE_DOMAIN": cookie.domain,
             }
-        self._settings.enter_context(override_settings(**settings_of(HOLDALL={"stores": stores, **options}, **changes)))
-        return self.handler(), urls
+        with ExitStack() as stack:
+            stack.enter_context(override_settings(**settings_of(HOLDALL={"stores": stores, **options}, **changes)))
+            return self.handler(), urls, stack.pop_all()
 
     def send(self, built: Any, request: Request) -> Response:
-        """Do what a server does, and leave out the space before Django's cookies, as clients do (RFC 9110, 5.5)."""
-        handler, urls = built
+        """Do what a server does."""
+        handler, urls, _ = built
         assert settings.ROOT_URLCONF is urls, "another site was built since: its settings hold"
-        response = self.call(handler, request)
-        return replace(response, headers=[(name, value.strip(" \t")) for name, value in response.headers])
+        return self.call(handler, request)
 
     def close(self, built: Any) -> None:
         """Have the settings of before again."""
-        self._settings.close()
+        _, _, stack = built
+        stack.close()
 
     def call(self, handler: Any, request: Request) -> Response:
         """Have the handler answer."""

@@ -108,8 +108,6 @@ class SessionMiddleware:
             cookie_only_threshold=cookie_only_threshold,
             **options,
         )
-        # Where a request's cookies do not have this in them, its session is in no store.
-        self._reference = f"{self.manager.cookie.effective_name}-ref=".encode("latin-1")
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Handle one connection; what is neither http nor a websocket goes to the application as it is."""
@@ -129,8 +127,8 @@ class SessionMiddleware:
         scope[_CONNECTION] = connection
         session_token, here_token = current_session.set(exchange.session), _here.set(connection)
         try:
-            if self.eager and any(self._reference in value for value in cookies):
-                await connection.load()
+            if self.eager and not isinstance(flow := exchange.load(), Finished):
+                await connection.fetch(flow)
             await self.app(scope, receive, respond)
         except SessionUnavailable:
             if not connection.refused:
@@ -181,13 +179,17 @@ class _Connection:
     async def load(self) -> holdall.Session:
         """Load the session, and return it."""
         self._adopt()
+        await self.fetch(self._exchange.load())
+        return self._exchange.session
+
+    async def fetch(self, flow: Flow[None]) -> None:
+        """Drive a flow that loads the session, and note whether it could be loaded."""
         try:
-            await arun(self._exchange.load(), self._middleware.stores)
+            await arun(flow, self._middleware.stores)
         except SessionUnavailable:
             self._unloaded = True
             raise
         self._unloaded = False
-        return self._exchange.session
 
     async def send(self, message: Message, scope: Scope) -> None:
         """Send what the application sends; its first message that has headers commits the session."""

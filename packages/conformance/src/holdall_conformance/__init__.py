@@ -10,6 +10,7 @@ wire format as data is in `vectors`.
 """
 
 from holdall_conformance.adapters import AdapterConformance as AdapterConformance
+from holdall_conformance.adapters import puts as puts
 from holdall_conformance.clients import Browser as Browser
 from holdall_conformance.clients import Request as Request
 from holdall_conformance.clients import Response as Response
@@ -19,6 +20,7 @@ from holdall_conformance.clients import fetch as fetch
 from holdall_conformance.script import Application as Application
 from holdall_conformance.script import Page as Page
 from holdall_conformance.site import Adapter as Adapter
+from holdall_conformance.site import Site as Site
 from holdall_conformance.stores import CacheConformance as CacheConformance
 from holdall_conformance.stores import StoreConformance as StoreConformance
 from holdall_conformance.stores import UnavailableConformance as UnavailableConformance

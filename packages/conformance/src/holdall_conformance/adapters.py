@@ -5,6 +5,7 @@ users would notice. What only one framework has belongs in its own adapter's tes
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -58,17 +59,10 @@ class AdapterConformance:
 
     @pytest.fixture
     def make(self, adapter: Adapter) -> Iterator[Any]:
-        """Make sites with options, which are closed after the test."""
+        """Make sites with options, which are closed after the test, the latest first."""
         current_session.set(None)  # whatever an adapter left behind in an earlier test
-        sites: list[Site] = []
-
-        def make(**options: Any) -> Site:
-            sites.append(Site(adapter, **options))
-            return sites[-1]
-
-        yield make
-        for site in sites:
-            site.close()
+        with ExitStack() as sites:
+            yield lambda **options: sites.enter_context(closing(Site(adapter, **options)))
 
     @pytest.fixture
     def site(self, make: Any) -> Site:

@@ -7,7 +7,7 @@ import asyncio
 import http.client
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -106,7 +106,7 @@ def call_wsgi(application: Callable[..., Any], request: Request) -> Response:
             return Response(500, [], b"")
         raise
     status, headers = started
-    return Response(status, list(headers), b"".join(sent))
+    return Response(status, _received(headers), b"".join(sent))
 
 
 def call_asgi(application: Callable[..., Any], request: Request) -> Response:
@@ -159,8 +159,9 @@ async def _call_asgi(application: Callable[..., Any], request: Request) -> Respo
             raise
     finally:
         ended.set()
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in messages[0].get("headers", ())]
-    return Response(messages[0]["status"], headers, b"".join(message.get("body", b"") for message in messages[1:]))
+    start, *pieces = messages
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start.get("headers", ())]
+    return Response(start["status"], _received(headers), b"".join(piece.get("body", b"") for piece in pieces))
 
 
 def fetch(address: tuple[str, int], request: Request) -> Response:
@@ -177,6 +178,11 @@ def fetch(address: tuple[str, int], request: Request) -> Response:
             answer = connection.getresponse()
         except (http.client.BadStatusLine, ConnectionError):
             return Response(500, [], b"")  # how a small server fails
-        return Response(answer.status, answer.getheaders(), answer.read())
+        return Response(answer.status, _received(answer.getheaders()), answer.read())
     finally:
         connection.close()
+
+
+def _received(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return headers as a client reads them: the spaces and tabs around a value are not part of it (RFC 9110, 5.5)."""
+    return [(name, value.strip(" \t")) for name, value in headers]

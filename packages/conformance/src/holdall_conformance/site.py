@@ -5,6 +5,7 @@ Nothing is checked here but that the adapter answers at all.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from holdall import Command, StoresLike
@@ -36,9 +37,9 @@ class Adapter(ABC):
     def build(self, application: Application, *, cookie_key: str, stores: StoresLike, **options: Any) -> Any:
         """Build an application whose every path is answered by `application.visit`, and return what `send` needs.
 
-        `options` are arguments of `holdall.SessionManager`, always `clock` among them. The view hands the session to
-        `visit` or `avisit` untouched, lets its exceptions through, and gives status, headers and body as the `Page` has
-        them: as a stream if it says so.
+        `options` are arguments of `holdall.SessionManager`, always `clock` and `lifetime` among them. The view hands
+        the session to `visit` or `avisit` untouched, lets its exceptions through, and gives status, headers and body as
+        the `Page` has them: as a stream if it says so.
         """
 
     @abstractmethod
@@ -69,15 +70,17 @@ class Site:
     """An application under test, with its clock and its stores, and a browser that visits it."""
 
     def __init__(self, adapter: Adapter, **options: Any) -> None:
-        """Build it; `options` are arguments of `holdall.SessionManager`, and `limit`, that of `RecordingStores`."""
+        """Build it; `options` are arguments of `holdall.SessionManager`, and `limit`, that of `RecordingStores`.
+
+        The lifetime, where none is given, is the core's default, whatever the framework's may be.
+        """
         self.adapter = adapter
         self.clock = FakeClock()
         self.stores = RecordingStores(self.clock, limit=options.pop("limit", None))
         self.application = Application()
         self.browser = Browser()
-        self._built = adapter.build(
-            self.application, cookie_key=KEY, stores=self.stores, **{"clock": self.clock, **options}
-        )
+        options = {"clock": self.clock, "lifetime": timedelta(days=7), **options}
+        self._built = adapter.build(self.application, cookie_key=KEY, stores=self.stores, **options)
 
     def close(self) -> None:
         """Let go of the application."""
