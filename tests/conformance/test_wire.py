@@ -268,7 +268,8 @@ def from_base64url(text: str) -> bytes | None:
 
 def read_token(plain: bytes, *, inline: bool) -> Any:
     flags, sid, issued, expires, seen, epoch, revision = struct.unpack(">B32sQQQHI", plain[:63])
-    payload = plain[63 : len(plain) - (flags & 3)] if inline else None
+    start = 79 if flags & 16 else 63
+    payload = plain[start : len(plain) - (flags & 3)] if inline else None
     return {
         "sid": sid.hex(),
         "issued": issued,
@@ -279,6 +280,7 @@ def read_token(plain: bytes, *, inline: bool) -> Any:
         "ssl_only": bool(flags & 4),
         "browser": bool(flags & 8),
         "payload": None if payload is None else payload.hex(),
+        "bond": plain[63:start].hex(),
         "values": None if payload is None else read_payload(payload),
     }
 
@@ -312,6 +314,7 @@ def read_record(plain: bytes) -> Any:
     writes = [rest.take(8).hex() for _ in range(count)]
     origin = rest.take(16).hex() if flags & 8 else None
     changed = [key[1] for key, _ in packed(rest.take(changed_size))[1]] if changed_size else []
+    bond = rest.take(16).hex() if flags & 32 else ""
     return {
         "kind": "data",
         "issued": issued,
@@ -324,6 +327,7 @@ def read_record(plain: bytes) -> Any:
         "origin": origin,
         "changed": None if flags & 16 else changed,
         "values": read_payload(rest.data[rest.at :]),
+        "bond": bond,
     }
 
 

@@ -18,6 +18,7 @@ RECORDS = st.builds(
     origin=st.one_of(st.none(), st.binary(min_size=16, max_size=16)),
     changed=st.one_of(st.none(), st.frozensets(st.text(max_size=5), max_size=8)),
     values=st.dictionaries(st.text(max_size=5), wires, max_size=5),
+    bond=st.one_of(st.just(b""), st.binary(min_size=16, max_size=16)),
 )
 MARKERS = st.builds(
     Marker,

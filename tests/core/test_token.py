@@ -18,6 +18,7 @@ TOKENS = st.builds(
     ssl_only=st.booleans(),
     browser=st.booleans(),
     payload=st.one_of(st.none(), st.binary(max_size=100)),
+    bond=st.one_of(st.just(b""), st.binary(min_size=16, max_size=16)),
 )
 
 
@@ -32,7 +33,7 @@ def test_length_leaves_no_other_spelling(token: Token) -> None:
     """A packed token's length is a multiple of 3, so that base64 has no spare bits; and it is known beforehand."""
     size = len(tokens.pack(token))
     assert size % 3 == 0
-    assert tokens.text_length(len(token.payload or b"")) == (size + 45) // 3 * 4
+    assert tokens.text_length(len(token.bond) + len(token.payload or b"")) == (size + 45) // 3 * 4
 
 
 @given(TOKENS, TOKENS)

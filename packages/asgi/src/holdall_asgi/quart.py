@@ -53,6 +53,7 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "cookie": "HOLDALL_COOKIE",
         "audience": "HOLDALL_AUDIENCE",
         "cache_trust": "HOLDALL_CACHE_TRUST",
+        "revocation_check": "HOLDALL_REVOCATION_CHECK",
         "save_on_error": "HOLDALL_SAVE_ON_ERROR",
     }
 )
@@ -61,7 +62,7 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
 STORES = ("HOLDALL_CACHE", "HOLDALL_DURABLE")
 """The URLs of the stores, as `Stores.from_urls` takes them."""
 
-_SPANS = ("lifetime", "idle_timeout", "cache_trust")
+_SPANS = ("lifetime", "idle_timeout", "cache_trust", "revocation_check")
 _QUARTS_NAME = "session"  # the default of SESSION_COOKIE_NAME
 _KEY_BYTES = 32
 

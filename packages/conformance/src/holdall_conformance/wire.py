@@ -293,6 +293,7 @@ def _token(token: tokens.Token) -> Json:
         **token._asdict(),
         "sid": token.sid.hex(),
         "payload": None if payload is None else payload.hex(),
+        "bond": token.bond.hex(),
         "values": None if payload is None else _values(unpack_map(payload)),
     }
 
@@ -311,6 +312,7 @@ def _record(plain: bytes) -> Json:
         "origin": None if stored.origin is None else stored.origin.hex(),
         "changed": None if stored.changed is None else sorted(stored.changed),
         "values": _values(stored.values),
+        "bond": stored.bond.hex(),
     }
 
 

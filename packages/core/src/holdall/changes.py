@@ -44,9 +44,11 @@ class Changes:
 
     None: as before.
     """
+    bond: bytes | None = None
+    """Whose session it is from now on; None: as before."""
 
     def __bool__(self) -> bool:
-        return bool(self.cleared or self.assigned or self.deleted or self.increments or self.until)
+        return bool(self.cleared or self.assigned or self.deleted or self.increments or self.until or self.bond)
 
     @property
     def keys(self) -> tuple[str, ...] | None:

@@ -19,7 +19,7 @@ from holdall.errors import SessionConflict, SessionUnavailable
 from holdall.headers import Headers, with_session_headers, with_vary_cookie
 from holdall.outcome import Cookie, Home, Outcome, Wish, Write, decide
 from holdall.presented import NOTHING, Presented
-from holdall.record import ORDER_BYTES, Record
+from holdall.record import ORDER_BYTES, Ending, Record
 from holdall.sealing import token_id
 from holdall.session import Session
 from holdall.tiers import Gone, Held, Inline, Written, store_key
@@ -96,7 +96,8 @@ class Exchange:
             self._discarded = True
             return Finished(with_vary_cookie(headers))
         self._discarded = True  # until it is known what is to be saved
-        changes = session._changes()
+        came = b"" if session._token is None else session._token.bond
+        changes = self._bound(session._changes())
         wish = self._wish(changes)
         if until := self._until(expiration_ts, wish, refresh=refresh):
             changes = replace(changes, until=until, quick=False)
@@ -119,9 +120,10 @@ class Exchange:
             payload = pack_map(values)
             fits = self._fits(payload)
         outcome = decide(home, wish, fits=fits)
-        if outcome.write is Write.NOTHING and not outcome.ends_old:
+        enter = None if wish is Wish.END else self._enter(came, until, now)
+        if outcome.write is Write.NOTHING and not outcome.ends_old and enter is None:
             return Finished(self._ride(outcome, values, payload, now, headers))
-        return self._store(outcome, changes, values, payload, now, headers)
+        return self._store(outcome, changes, values, payload, now, headers, enter)
 
     def finish(self) -> Flow[Receipt]:
         """Save what was changed after the headers, where a store is enough for that; returns what became of it all.
@@ -177,6 +179,31 @@ class Exchange:
             session._new = token
         return expires, browser
 
+    def _bound(self, changes: Changes) -> Changes:
+        """Have the session bound to whom the application said in this request."""
+        session = self.session
+        if session._bond is None or (token := session._active_token()) is None:
+            return changes
+        token = token._replace(bond=session._bond)
+        if session._new is not None:
+            session._new = token
+            return changes
+        session._token = token
+        return replace(changes, bond=session._bond, quick=False)
+
+    def _enter(self, came: bytes, until: tuple[int, bool] | None, now: int) -> Steps[Gone | None] | None:
+        """Return what lists a session among its principal's, if that is to be done; `came`: whose it was so far."""
+        session, principals = self.session, self._manager._principals
+        token, old = session._active_token(), session._token
+        if token is None or not token.bond or principals is None:
+            return None
+        goes_on = session._new is None or session._regenerated
+        is_moved = session._new is not None and session._regenerated
+        if session._bond is None and not is_moved and not (until and principals.is_short(token, now)):
+            return None
+        carried = old.sid if old is not None and goes_on and came == token.bond else None
+        return principals.enter(token, carried, session._label, now)
+
     def _home(self) -> Home:
         session = self.session
         if session._token is None:
@@ -195,6 +222,7 @@ class Exchange:
         payload: bytes,
         now: int,
         headers: Headers,
+        enter: Steps[Gone | None] | None,
     ) -> Steps[Headers]:
         session, tiers = self.session, self._manager._tiers
         old, new = session._token, session._new
@@ -210,11 +238,17 @@ class Exchange:
                 self._discarded, self._quick = False, True
                 return self._respond(headers, self._refresh())
             outcome = decide(Home.STORE, Wish.CHANGE, fits=False)
-        if outcome.write is Write.INSERT and new is not None:
+        if enter is not None:
+            result = yield from enter
+        if isinstance(result, Gone):
+            pass  # revoked meanwhile
+        elif outcome.write is Write.INSERT and new is not None:
             result = yield from tiers.insert(store_key(new.sid), _template(new, values), now)
         elif outcome.write is Write.MOVE and new is not None and old is not None and base is not None:
             old_key, new_key = store_key(old.sid), store_key(new.sid)
             result = yield from tiers.move(old_key, base, new_key, _template(new, {}), changes, self._fits_packed, now)
+            if not isinstance(result, Gone):
+                yield from self._leave(old, now)
         elif base is not None and old is not None and outcome.write in (Write.PROMOTE, Write.UPDATE):
             result = yield from tiers.update(store_key(old.sid), base, changes, old.revision, now)
         if outcome.ends_old and outcome.write is not Write.MOVE and old is not None:
@@ -265,6 +299,19 @@ class Exchange:
             # The cookie goes all the same; only a slow request could still bring this session back.
             log.error("the end of a session in the cookie could not be recorded")
 
+        if old.bond and manager._principals is not None:
+            yield from manager._principals.leave(old, Ending.ENDED, now)
+
+    def _leave(self, old: Token, now: int) -> Steps[None]:
+        """Have a sid that was moved away from refused, where only its cookie says that it is bound."""
+        principals = self._manager._principals
+        if not old.bond or principals is None:
+            return
+        try:
+            yield from principals.leave(old, Ending.REGENERATED, now)
+        except SessionUnavailable as error:
+            log.error("the old id of a bound session in a copied cookie may go on: %s", error)
+
     def _inline_base(self, token: Token) -> Inline:
         session = self.session
         presented = session._presented
@@ -277,7 +324,9 @@ class Exchange:
         return self._fits(pack_map(values))
 
     def _fits(self, payload: bytes) -> bool:
-        return not self.session._persist and tokens.text_length(len(payload)) <= self._manager._inline_limit
+        token = self.session._active_token()
+        size = len(payload) + (0 if token is None else len(token.bond))
+        return not self.session._persist and tokens.text_length(size) <= self._manager._inline_limit
 
     # -- cookies -----------------------------------------------------------------------------------------------------
 
@@ -293,8 +342,8 @@ class Exchange:
             return self._respond(headers, self._delete(both=True, secure=secure))
         token = session._new or session._token
         assert token is not None
-        sid, issued, expires, _, epoch, revision, ssl_only, browser, _ = token
-        token = Token(sid, issued, expires, now // 1000, epoch, revision + 1, ssl_only, browser, payload)
+        sid, issued, expires, _, epoch, revision, ssl_only, browser, _, bond = token
+        token = Token(sid, issued, expires, now // 1000, epoch, revision + 1, ssl_only, browser, payload, bond)
         session._token, session._new, session._held = token, None, None
         session._rebase(values)
         return self._respond(headers, self._set(token, now))
@@ -305,8 +354,8 @@ class Exchange:
         self._discarded = False
         token = session._new or session._token
         assert token is not None
-        _, expires, _, browser, epoch, revision, *_ = held.record
-        token = Token(token.sid, token.issued, expires, now // 1000, epoch, revision, token.ssl_only, browser, None)
+        _, expires, ssl_only, browser, epoch, revision, *_, bond = held.record
+        token = Token(token.sid, token.issued, expires, now // 1000, epoch, revision, ssl_only, browser, None, bond)
         session._token, session._new, session._held = token, None, held
         session._rebase(held.record.values)
         return self._respond(headers, self._set(token, now))
@@ -333,7 +382,7 @@ class Exchange:
         inline = token.payload is not None
         reader = manager._inline if inline else manager._reference
         writer = manager._set_inline if inline else manager._set_reference
-        pieces = writer.pieces(tokens.text_length(len(token.payload or b"")))
+        pieces = writer.pieces(tokens.text_length(len(token.payload or b"") + len(token.bond)))
         context = reader.context if pieces == 1 else reader.context_of(pieces)
         sealed = manager._box.seal(tokens.pack(token), context, now / 1000)
         max_age = None if token.browser else token.expires - now // 1000
@@ -398,4 +447,4 @@ class Exchange:
 
 def _template(token: Token, values: dict[str, Wire]) -> Record:
     """The first record of a session that was never inline under this sid."""
-    return Record(token.issued, token.expires, token.ssl_only, token.browser, 1, 1, (), None, None, values)
+    return Record(token.issued, token.expires, token.ssl_only, token.browser, 1, 1, (), None, None, values, token.bond)

@@ -18,12 +18,13 @@ from holdall.drive import Finished, Flow, Steps
 from holdall.errors import SessionUnavailable, UsageError
 from holdall.exchange import CookieHeaders, Drive, Exchange
 from holdall.headers import Headers
-from holdall.presented import NOTHING, Reader, choose
+from holdall.presented import NOTHING, Presented, Reader, choose
+from holdall.principals import BoundSession, Principals
 from holdall.record import Ending
 from holdall.sealing import KeyRing
 from holdall.session import Session, parse_sid
 from holdall.settings import ONE_COOKIE, Settings
-from holdall.tiers import Gone, Tiers, store_key
+from holdall.tiers import Gone, Held, Tiers, store_key
 from holdall.token import Token
 
 log = logging.getLogger("holdall")
@@ -43,6 +44,7 @@ class SessionManager:
     may take as a cookie value; beyond, it goes to the stores. `no_datastore`: keep stored sessions in the cache
     alone; they may be lost. `audience`: sessions are shared by applications with the same key, cookie name and
     audience. `cache_trust`: how long a cache entry is believed before the durable tier is asked again.
+    `revocation_check`: how often a bound session asks whether it was revoked, see `Session.bind`; None: none is bound.
     `save_on_error`: save although the status is 500 or above. `clock` returns seconds UTC since 1970, `random` that
     many random bytes.
 
@@ -60,6 +62,7 @@ class SessionManager:
         cookie: CookieOptions = CookieOptions(),  # noqa: B008 (frozen)
         audience: str = "holdall",
         cache_trust: timedelta = timedelta(seconds=60),
+        revocation_check: timedelta | None = timedelta(seconds=60),
         save_on_error: bool = False,
         session_class: type[Session] = Session,
         clock: Callable[[], float] = time.time,
@@ -72,6 +75,7 @@ class SessionManager:
             no_datastore=no_datastore,
             audience=audience,
             cache_trust=cache_trust,
+            revocation_check=revocation_check,
             save_on_error=save_on_error,
         )
         if not isinstance(cookie, CookieOptions):
@@ -99,6 +103,15 @@ class SessionManager:
             clock=clock,
             random=random,
         )
+        self._principals: Principals | None = None
+        if settings.revocation_check is not None and not no_datastore:
+            self._principals = Principals(
+                box=self._ring.box(f"principal/{settings.audience}"),
+                audience=settings.audience,
+                check=settings.revocation_check,
+                clock=clock,
+                random=random,
+            )
         self._session_class = session_class
         self._complained = float("-inf")
         self._warned_of_http = False
@@ -128,6 +141,24 @@ class SessionManager:
             session._token = Token(raw, 0, 0, 0, 0, 0, False, False, None)
         return Exchange(self, session)
 
+    def revoke(self, principal: str, *, except_sid: str | None = None) -> Flow[None]:
+        """End all sessions bound to a principal, in every tier, by one atomic write; see `Session.bind`.
+
+        Here it counts at once, in other processes within `revocation_check`. `except_sid`: the session that goes on,
+        such as the one that asked. Drive it; it raises `SessionUnavailable` if they may not have ended.
+        """
+        keep = None if except_sid is None else parse_sid(except_sid)
+        if keep is None and except_sid is not None:
+            raise UsageError("except_sid is no session id: use session.sid")
+        return self._bound_sessions().revoke(principal, keep)
+
+    def sessions_of(self, principal: str) -> Flow[list[BoundSession]]:
+        """Return the sessions bound to a principal that have not ended, the one seen last first. Drive it.
+
+        Raises `SessionUnavailable` if that cannot be known now.
+        """
+        return self._bound_sessions().listed(principal)
+
     def short_hash(self, sid: bytes) -> str:
         """Return what a log may say instead of a session id: 8 hex digits, keyed."""
         return self._ring.short_hash(sid)
@@ -149,52 +180,93 @@ class SessionManager:
 
     # -- for Session -------------------------------------------------------------------------------------------------
 
+    def _bound_sessions(self) -> Principals:
+        if self._principals is None:
+            raise UsageError("bound sessions need a durable tier: no revocation_check=None, and no no_datastore=True")
+        return self._principals
+
+    def _choose(self, session: Session) -> Presented:
+        """Return what the cookies of a request say, which does not touch its session yet."""
+        if session._chosen is None:
+            session._headers = header = join_header(session._headers)  # an iterator has been used up by this
+            now, idle = self.clock(), self.settings.idle_timeout
+            session._chosen = choose(header, self._inline, self._reference, now, idle)
+        return session._chosen
+
     def _read_cookies(self, session: Session) -> None:
         if not session._headers:
             session._presented = NOTHING
             session._opened = True
             return
-        now = self.clock()
-        session._headers = header = join_header(session._headers)  # an iterator has been used up by this
-        presented = choose(header, self._inline, self._reference, now, self.settings.idle_timeout)
-        session._presented = presented
-        if presented.ignored and not -_QUIET < now - self._complained < _QUIET:
+        session._presented = presented = self._choose(session)
+        if presented.ignored and not -_QUIET < (now := self.clock()) - self._complained < _QUIET:
             self._complained = now
             log.warning("a session cookie does not open (forged, damaged, or of another key): it is ignored")
         token = session._token = presented.token
         if token is None:
             session._opened = True
-        elif token.payload is not None:
-            session._loaded = session._base = unpack_map(token.payload)
-            session._opened = True
+        elif token.payload is not None and not self._is_to_ask(token.bond, token.sid):
+            self._show_inline(session, token)
 
     def _load(self, session: Session) -> Flow[None]:
-        # Where no reference came there is nothing to fetch, and the session stays untouched.
-        session._headers = join_header(session._headers)
-        may_be_stored = session._presented is not None or self._reference.name in session._headers
-        if not may_be_stored or session._look() or session._token is None:
+        if session._presented is None:
+            # Where nothing is to be fetched and nobody to be asked, the session stays untouched.
+            session._headers = join_header(session._headers)
+            if self._reference.name not in session._headers:
+                if self._principals is None or self._inline.name not in session._headers:
+                    return _LOADED
+                token = self._choose(session).token
+                if token is None or not self._is_to_ask(token.bond, token.sid):
+                    return _LOADED
+        if session._look() or session._token is None:
             return _LOADED
         return self._load_stored(session, session._token)
 
     def _load_stored(self, session: Session, token: Token) -> Steps[None]:
+        result: Held | Gone | None = None
+        now = self._now()
         try:
-            result = yield from self._tiers.read(store_key(token.sid), token.revision, self._now())
+            if token.payload is None:
+                result = yield from self._tiers.read(store_key(token.sid), token.revision, now)
         except SessionUnavailable as error:
             session._failure = error
             raise
+        bond = result.record.bond if isinstance(result, Held) else token.bond
+        if self._principals is not None and self._is_to_ask(bond, token.sid) and not isinstance(result, Gone):
+            yield from self._principals.check(bond, token.sid, now)
         if session._opened:  # begun anew, or loaded, while this load was under way
             return
+        if result is None:
+            self._show_inline(session, token)
+            return
         session._opened = True
-        if isinstance(result, Gone):
-            session._gone = result
+        session._gone = result if isinstance(result, Gone) else self._refusal(bond, token.sid)
+        if session._gone is not None or isinstance(result, Gone):
             return
         record = result.record
         session._held = result
         session._loaded = session._base = record.values
+        if bond != token.bond:  # bound by a request whose cookie did not arrive
+            session._token = token = token._replace(bond=bond)
         if token.expires == 0:  # opened by its sid: what a cookie would have said
             session._token = token._replace(
                 issued=record.issued, expires=record.expires, ssl_only=record.ssl_only, browser=record.browser
             )
+
+    def _is_to_ask(self, bond: bytes, sid: bytes) -> bool:
+        """Tell whether it is time to ask if a session was revoked."""
+        return bool(bond) and self._principals is not None and self._principals.known(sid, self._now()) is None
+
+    def _refusal(self, bond: bytes, sid: bytes) -> Gone | None:
+        """Return how a bound session ended, by what was said last; None if it did not, or nobody could be asked."""
+        known = self._principals.known(sid, self._now()) if bond and self._principals is not None else None
+        return None if known is None else known.gone
+
+    def _show_inline(self, session: Session, token: Token) -> None:
+        session._opened = True
+        session._gone = self._refusal(token.bond, token.sid)
+        if session._gone is None and token.payload is not None:
+            session._loaded = session._base = unpack_map(token.payload)
 
     def _new_token(self, session: Session, expiration_ts: float | None, *, ssl_only: bool) -> Token:
         now = self._now()

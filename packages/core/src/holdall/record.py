@@ -25,7 +25,9 @@ _SSL_ONLY = 0b10
 _BROWSER = 0b100
 _ORIGIN = 0b1000
 _EVERYTHING = 0b10000
+_BOUND = 0b100000
 _ORIGIN_BYTES = ORDER_BYTES + 12
+_BOND_BYTES = 16
 
 
 class Ending(enum.IntEnum):
@@ -64,6 +66,8 @@ class Record(NamedTuple):
     """The keys changed since the session was inline; None stands for every key."""
     values: dict[str, Wire]
     """The session's map, each value as the codec wrote it."""
+    bond: bytes = b""
+    """Whose session it is, as in a token."""
 
     def rewritten(
         self, values: dict[str, Wire], changed: Iterable[str] | None, write_id: bytes, floor: int
@@ -99,12 +103,12 @@ def pack(stored: Record | Marker) -> bytes:
     """Lay a record or a marker out as bytes."""
     if isinstance(stored, Marker):
         return _MARKER.pack(_FORMAT, stored.ending, stored.time, stored.expires, stored.write_id)
-    issued, expires, ssl_only, browser, epoch, revision, writes, origin, keys, values = stored
+    issued, expires, ssl_only, browser, epoch, revision, writes, origin, keys, values, bond = stored
     changed = b"" if not keys else pack_map(dict.fromkeys(sorted(keys)))
     flags = _DATA | _SSL_ONLY * ssl_only | _BROWSER * browser
-    flags |= _ORIGIN * (origin is not None) | _EVERYTHING * (keys is None)
+    flags |= _ORIGIN * (origin is not None) | _EVERYTHING * (keys is None) | _BOUND * bool(bond)
     head = _HEAD.pack(_FORMAT, flags, issued, expires, epoch, revision, len(changed), len(writes))
-    return b"".join((head, *writes, origin or b"", changed, pack_map(values)))
+    return b"".join((head, *writes, origin or b"", changed, bond, pack_map(values)))
 
 
 def unpack(plain: bytes) -> Record | Marker | None:
@@ -128,10 +132,11 @@ def unpack(plain: bytes) -> Record | Marker | None:
     changed: frozenset[str] | None = None
     if not flags & _EVERYTHING:
         changed = frozenset(unpack_map(plain[at : at + changed_size]) if changed_size else ())
-    at += changed_size
+    start = at + changed_size
+    at = start + _BOND_BYTES * (flags & _BOUND != 0)
     ssl_only, browser = flags & _SSL_ONLY != 0, flags & _BROWSER != 0
-    values = unpack_map(plain[at:])
-    return Record(issued, expires, ssl_only, browser, epoch, revision, writes, origin, changed, values)
+    values, bond = unpack_map(plain[at:]), plain[start:at]
+    return Record(issued, expires, ssl_only, browser, epoch, revision, writes, origin, changed, values, bond)
 
 
 def with_note(version: int, confirmed: int, plain: bytes) -> bytes:

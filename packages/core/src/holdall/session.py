@@ -35,6 +35,7 @@ class Session(MutableMapping[str, Any]):
 
     # Defaults live on the class, so that a request that never touches its session does not pay for them.
     _presented: "Presented | None" = None  # what the cookies said; None: not looked at yet
+    _chosen: "Presented | None" = None  # the same, found out before the session was touched
     _token: "Token | None" = None  # the live session the request came with
     _opened: bool = False  # _loaded holds the data, or there is none
     _failure: Exception | None = None  # why loading failed: not tried again in this request
@@ -44,6 +45,8 @@ class Session(MutableMapping[str, Any]):
     _new: "Token | None" = None  # the session that was begun, or that got a new sid, in this request
     _regenerated: bool = False  # _new carries on the data of _token
     _told_end: bool = False  # the application said in this request when the session ends
+    _bond: bytes | None = None  # whom it was bound to in this request
+    _label: str | None = None
     _terminated: bool = False
     _persist: bool = False
     _committed: bool = False  # the response's headers are gone
@@ -80,7 +83,7 @@ class Session(MutableMapping[str, Any]):
             raise self._failure
         if self._drive is None:
             raise SessionNotLoaded(
-                "this session is in a store and cannot load itself here: drive Exchange.load() before touching it"
+                "this session needs a store and cannot load itself here: drive Exchange.load() before touching it"
             )
         self._drive(self._manager._load(self))
 
@@ -221,7 +224,7 @@ class Session(MutableMapping[str, Any]):
     def is_modified(self) -> bool:
         """Tell whether there is something to be saved: the session began or ended, has a new id or changed values."""
         ended = self._terminated and self._token is not None
-        return self._new is not None or ended or self._persist or bool(self._changes())
+        return self._new is not None or ended or self._persist or self._bond is not None or bool(self._changes())
 
     def is_new(self) -> bool:
         """Tell whether the session began in this request."""
@@ -285,8 +288,39 @@ class Session(MutableMapping[str, Any]):
             new = new._replace(expires=old.expires, browser=old.browser)
         else:
             self._told_end = True
+        new = new._replace(bond=old.bond)
         self._regenerated = self._regenerated or self._new is None
         self._new = new
+
+    def bind(self, principal: str, label: str | None = None) -> None:
+        """Say whose session it is, as one should at login; it begins if there is none.
+
+        A bound session can be ended from elsewhere: `SessionManager.revoke` ends all of a principal's, in the cookie
+        too, and `terminate` and `regenerate_id` end the old cookie of one even where it was copied, both within
+        `revocation_check`. It stays bound through `regenerate_id`, until `terminate` or `start`. Binding asks the
+        durable tier and writes to it; from then on the session asks it once per `revocation_check`.
+
+        `principal`: whose, in the application's own terms, such as `str(user.id)`. `label`: up to 100 characters for
+        `SessionManager.sessions_of`, such as the browser's name; None leaves what was said before.
+
+        Raises `UsageError` where no session can be bound (`no_datastore`, `revocation_check=None`), and where it is
+        bound to somebody else: call `regenerate_id` first, or `start`.
+        """
+        bond = self._manager._bound_sessions().bond(principal)
+        if label is not None and (type(label) is not str or len(label) > 100):
+            raise UsageError("label must be a str of up to 100 characters, or None")
+        self._open()
+        if self._is_superseded():
+            return
+        token = self._active_token()
+        if token is not None and bond == token.bond and label is None:
+            return
+        if token is None:
+            self.start()
+        elif (self._bond or token.bond or bond) != bond and not self._regenerated:
+            raise UsageError("the session is bound to somebody else: call regenerate_id() before bind(), or start()")
+        self._may_begin()
+        self._bond, self._label = bond, label
 
     def save(self, persist_even_if_using_cookie: bool = False) -> None:
         """Ask for a cookie-sized session to be stored, so that `open_sid` finds it; from then on it stays stored.
@@ -332,6 +366,7 @@ class Session(MutableMapping[str, Any]):
         self._loaded = self._base = values
         self._marks = {}
         self._cleared = self._regular = self._persist = False
+        self._bond = self._label = None
 
     # -- how changes are noted ---------------------------------------------------------------------------------------
 
@@ -393,6 +428,7 @@ class Session(MutableMapping[str, Any]):
         self._live = {}
         self._marks = {}
         self._cleared = self._persist = False
+        self._bond = self._label = None
         self._regular = True
 
 

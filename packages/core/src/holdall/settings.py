@@ -27,6 +27,7 @@ class ManagerOptions(TypedDict, total=False):
     cookie: "CookieOptions"
     audience: str
     cache_trust: timedelta
+    revocation_check: timedelta | None
     save_on_error: bool
     session_class: "type[Session]"
     clock: Callable[[], float]
@@ -46,6 +47,8 @@ class Settings(NamedTuple):
     audience: str
     cache_trust: int
     """Milliseconds that a cache entry is trusted after the durable tier confirmed it."""
+    revocation_check: int | None
+    """Milliseconds between two questions whether a bound session was revoked; None: sessions cannot be bound."""
     save_on_error: bool
 
     @classmethod
@@ -58,6 +61,7 @@ class Settings(NamedTuple):
         no_datastore: Any,
         audience: Any,
         cache_trust: Any,
+        revocation_check: Any,
         save_on_error: Any,
     ) -> "Settings":
         """Return the settings, or raise `UsageError` for the first that cannot work."""
@@ -68,6 +72,9 @@ class Settings(NamedTuple):
                 f"idle_timeout={idle_timeout!r} is longer than lifetime={lifetime!r} and would never be reached: "
                 "make it shorter, or None"
             )
+        check = revocation_check
+        if check is not None:
+            check = _span("revocation_check", check, least=timedelta(0))
         if type(cookie_only_threshold) is not int or cookie_only_threshold < 0:
             raise UsageError(
                 f"cookie_only_threshold={cookie_only_threshold!r} must be a number of characters: 0 for never any data "
@@ -87,6 +94,7 @@ class Settings(NamedTuple):
             no_datastore=no_datastore,
             audience=audience,
             cache_trust=int(_span("cache_trust", cache_trust, least=timedelta(0)).total_seconds() * 1000),
+            revocation_check=None if check is None else int(check.total_seconds() * 1000),
             save_on_error=save_on_error,
         )
 

@@ -494,6 +494,8 @@ def _successor(
         record = current.record.rewritten(values, changes.keys, write_id, floor)
         if changes.until is not None:
             record = record._replace(expires=changes.until[0], browser=changes.until[1])
+        if changes.bond is not None:
+            record = record._replace(bond=changes.bond)
         if isinstance(base, Inline) and _went_on_inline(current.record, base):
             # Laid over an orphan, the record now holds what this request's cookie held.
             return record._replace(origin=base.template.origin)

@@ -11,6 +11,8 @@ _HEAD = Struct(">B32sQQQHI")  # flags, sid, issued, expires, seen, epoch, revisi
 _PADDING = 0b11
 _SSL_ONLY = 0b100
 _BROWSER = 0b1000
+_BOUND = 0b10000
+BOND_BYTES = 16
 _SEAL_BYTES = 45  # version 1, key id 4, nonce 24, tag 16: a multiple of 3 itself
 
 
@@ -37,6 +39,8 @@ class Token(NamedTuple):
     browser: bool
     """A browser-session cookie: no Max-Age, though it ends at `expires` on the server all the same."""
     payload: bytes | None
+    bond: bytes = b""
+    """Whose session it is: the principal's key in 16 bytes, see `principals`; empty if it is bound to nobody."""
 
     @property
     def rank(self) -> tuple[int, int, int]:
@@ -46,9 +50,9 @@ class Token(NamedTuple):
 
 def pack(token: Token) -> bytes:
     """Lay a token out as bytes, padded so that no other base64 spelling of the sealed token exists."""
-    payload = token.payload or b""
+    payload = token.bond + (token.payload or b"")
     padding = -(_HEAD.size + len(payload)) % 3
-    flags = padding | _SSL_ONLY * token.ssl_only | _BROWSER * token.browser
+    flags = padding | _SSL_ONLY * token.ssl_only | _BROWSER * token.browser | _BOUND * bool(token.bond)
     head = _HEAD.pack(flags, token.sid, token.issued, token.expires, token.seen, token.epoch, token.revision)
     return head + payload + bytes(padding)
 
@@ -56,11 +60,12 @@ def pack(token: Token) -> bytes:
 def unpack(plain: bytes, *, inline: bool) -> Token:
     """Read the layout of `pack`. The bytes were authenticated, as inline or as a reference, before they came here."""
     flags, sid, issued, expires, seen, epoch, revision = _HEAD.unpack_from(plain)
-    payload = plain[_HEAD.size : len(plain) - (flags & _PADDING)] if inline else None
+    start = _HEAD.size + BOND_BYTES * (flags & _BOUND != 0)
+    payload = plain[start : len(plain) - (flags & _PADDING)] if inline else None
     ssl_only, browser = flags & _SSL_ONLY != 0, flags & _BROWSER != 0
-    return Token(sid, issued, expires, seen, epoch, revision, ssl_only, browser, payload)
+    return Token(sid, issued, expires, seen, epoch, revision, ssl_only, browser, payload, plain[_HEAD.size : start])
 
 
 def text_length(payload_size: int) -> int:
-    """How many characters the cookie value of an inline token takes, for a payload of so many bytes."""
+    """How many characters the cookie value of a token takes, for a bond and a payload of so many bytes together."""
     return (_SEAL_BYTES + _HEAD.size + payload_size + 2) // 3 * 4

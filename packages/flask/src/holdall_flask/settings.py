@@ -33,6 +33,7 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "cookie": "HOLDALL_COOKIE",
         "audience": "HOLDALL_AUDIENCE",
         "cache_trust": "HOLDALL_CACHE_TRUST",
+        "revocation_check": "HOLDALL_REVOCATION_CHECK",
         "save_on_error": "HOLDALL_SAVE_ON_ERROR",
     }
 )
@@ -62,7 +63,7 @@ _WATCHED = (
     *FLASK.values(),
     *("SECRET_KEY_FALLBACKS", "APPLICATION_ROOT", "TESTING", "DEBUG"),
 )
-_SPANS = ("lifetime", "idle_timeout", "cache_trust")
+_SPANS = ("lifetime", "idle_timeout", "cache_trust", "revocation_check")
 _FLASKS_NAME = "session"  # the default of SESSION_COOKIE_NAME
 _REMEDY = "make one with holdall_flask.generate_key() and keep it out of the source code"
 

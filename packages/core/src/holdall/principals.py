@@ -1,0 +1,223 @@
+"""Whose sessions there are: for each principal one record that lists its bound sessions, and ends them.
+
+A bound session is one that its principal's record lists: who is not on it is refused, within `revocation_check`, in
+every tier, so that an ended session's copied cookie is worth nothing. All of someone's sessions end with one atomic
+write. This file knows records and versions, no cookie and no request; how a session is bound is in `session`, and when
+its entry is written in `exchange`.
+"""
+
+import hashlib
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from holdall.codec import decode, encode, pack_map, unpack_map
+from holdall.commands import Expect, Found, Get, Put, Stored, Tier
+from holdall.drive import Steps
+from holdall.errors import SessionUnavailable, StoreError, UsageError
+from holdall.record import Ending
+from holdall.sealing import Box
+from holdall.tiers import Gone, store_key
+from holdall.token import BOND_BYTES, Token
+
+log = logging.getLogger("holdall")
+
+MOST_SESSIONS = 128
+"""How many sessions of one principal are listed; beyond, the one seen longest ago ends."""
+_FORMAT = b"\x01"
+_ATTEMPTS = 16
+_REMEMBERED = 10_000
+_ENDED_KEPT = 120_000  # milliseconds; responses from before the end are under way for less
+
+
+class BoundSession(NamedTuple):
+    """A session as its principal may see it."""
+
+    id: str
+    """Tells it from the principal's others, and opens nothing; it stays when the session gets a new sid."""
+    created: int
+    """When it was bound, in seconds UTC since 1970."""
+    seen: int
+    """When the durable tier last heard of it, in seconds UTC since 1970: at a login, a new sid, or a new end."""
+    label: str | None
+    """What the application said of it, such as the browser's name."""
+
+
+class _Entry(NamedTuple):
+    public_id: str
+    created: int
+    seen: int
+    expires: int
+    label: str | None
+    ended: int = 0
+    """When it ended, in milliseconds UTC since 1970; 0: it lives."""
+    ending: int = 0
+
+
+class _Known(NamedTuple):
+    asked: int
+    gone: Gone | None
+    expires: int
+
+
+_Entries: TypeAlias = dict[str, _Entry]
+
+
+class Principals:
+    """The flows around the principals' records, and a bounded memory of what they said."""
+
+    def __init__(
+        self, *, box: Box, audience: str, check: int, clock: Callable[[], float], random: Callable[[int], bytes]
+    ) -> None:
+        """`check`: for how many milliseconds an answer is believed."""
+        self._box = box
+        self._audience = len(audience.encode()).to_bytes(4) + audience.encode()
+        self._check = check
+        self._clock = clock
+        self._random = random
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+
+    def bond(self, principal: str) -> bytes:
+        """Return what stands for a principal in tokens and keys: a hash, unkeyed so that it survives new keys."""
+        if type(principal) is not str or not principal:
+            raise UsageError(f"a principal must be a non-empty str, not {type(principal).__name__}: use str(user.id)")
+        return hashlib.sha256(b"holdall/principal" + self._audience + principal.encode()).digest()[:BOND_BYTES]
+
+    def known(self, sid: bytes, now: int) -> _Known | None:
+        """Return what was last said of a session; None if it is time to ask. `now` is in milliseconds."""
+        known = self._known.get(_name(sid))
+        return known if known is not None and 0 <= now - known.asked < self._check else None
+
+    def is_short(self, token: Token, now: int) -> bool:
+        """Tell whether a session's end has moved so far that its list must be told (by a tenth of what it has left)."""
+        known = self._known.get(_name(token.sid))
+        return known is None or (token.expires - known.expires) * 10 >= token.expires - now // 1000
+
+    def check(self, bond: bytes, sid: bytes, now: int) -> Steps[Gone | None]:
+        """Ask whether a session is still listed. An outage is no logout: what does not answer refuses nobody."""
+        try:
+            entries, _ = yield from self._read(_key(bond))
+        except (StoreError, SessionUnavailable) as error:
+            log.error("whether a session was revoked cannot be asked, it goes on: %s", error)
+            return None
+        return self._remember(entries, _name(sid), now)
+
+    def enter(self, token: Token, carried: bytes | None, label: str | None, now: int) -> Steps[Gone | None]:
+        """List a session, or its new sid or end; `carried`: under which sid it is listed already, None for not at all.
+
+        `Gone` if it is not listed (any more) though it should be: then nothing was written.
+        """
+        name = _name(token.sid)
+        public_id = self._random(8).hex()
+        seen = now // 1000
+
+        def change(entries: _Entries) -> None:
+            old = entries.get(_name(carried)) if carried is not None else None
+            if carried is None:
+                entries[name] = _Entry(public_id, seen, seen, token.expires, label)
+            elif old is not None and not old.ended:
+                label_now = old.label if label is None else label
+                entries[name] = old._replace(seen=seen, expires=token.expires, label=label_now)
+
+        entries = yield from self._update(_key(token.bond), change, now)
+        return self._remember(entries, name if carried is None or name in entries else _name(carried), now)
+
+    def leave(self, token: Token, ending: Ending, now: int) -> Steps[None]:
+        """Have a session refused from now on. Raises `SessionUnavailable` if that may not be known to others."""
+        yield from self._end(token.bond, lambda name: name == _name(token.sid), ending, now)
+
+    def revoke(self, principal: str, keep: bytes | None) -> Steps[None]:
+        """End all sessions of a principal but one, by one atomic write."""
+        kept = None if keep is None else _name(keep)
+        yield from self._end(self.bond(principal), lambda name: name != kept, Ending.ENDED, int(self._clock() * 1000))
+
+    def listed(self, principal: str) -> Steps[list[BoundSession]]:
+        """Return the sessions of a principal that have not ended, the one seen last first."""
+        try:
+            entries, _ = yield from self._read(_key(self.bond(principal)))
+        except StoreError as error:
+            raise SessionUnavailable(f"the sessions of a principal cannot be read: {error}") from error
+        live = [entry for entry in entries.values() if not entry.ended and entry.expires > self._clock()]
+        return [BoundSession(*entry[:3], entry.label) for entry in sorted(live, key=_seen, reverse=True)]
+
+    def _end(self, bond: bytes, is_meant: Callable[[str], bool], ending: Ending, now: int) -> Steps[None]:
+        def change(entries: _Entries) -> None:
+            for name, entry in entries.items():
+                if not entry.ended and is_meant(name):
+                    entries[name] = entry._replace(ended=now, ending=int(ending))
+
+        entries = yield from self._update(_key(bond), change, now)
+        for name in entries:
+            self._remember(entries, name, now)
+
+    def _remember(self, entries: _Entries, name: str, now: int) -> Gone | None:
+        entry = entries.get(name)
+        if entry is None:
+            known = _Known(now, Gone(None, 0), 0)
+        else:
+            known = _Known(now, Gone(Ending(entry.ending), entry.ended) if entry.ended else None, entry.expires)
+        # Every step is one atomic operation: at worst, threads that race remember one session more, or ask again.
+        if len(self._known) >= _REMEMBERED:
+            self._known.popitem(last=False)
+        self._known[name] = known
+        return known.gone
+
+    def _update(self, key: str, change: Callable[[_Entries], None], now: int) -> Steps[_Entries]:
+        """Change a record by compare-and-set. What `change` does may be done twice without harm."""
+        for _ in range(_ATTEMPTS):
+            try:
+                before, expect = yield from self._read(key)
+                entries = dict(before)
+                change(entries)
+                if entries == before:
+                    return entries
+                kept = _pruned(entries, now)
+                expires = max((entry.expires for entry in kept.values()), default=now // 1000)
+                plain = _FORMAT + pack_map({name: encode(tuple(entry)) for name, entry in kept.items()})
+                sealed = self._box.seal(plain, key.encode(), now / 1000)
+                answer = yield Put(Tier.DURABLE, key, sealed, expires, expect)
+            except StoreError as error:
+                raise SessionUnavailable(f"the list of a principal's sessions cannot be written: {error}") from error
+            if isinstance(answer, Stored):
+                return entries
+        raise SessionUnavailable("the list of a principal's sessions is being changed by too many requests at once")
+
+    def _read(self, key: str) -> Steps[tuple[_Entries, int | Expect]]:
+        answer = yield Get(Tier.DURABLE, key)
+        if not isinstance(answer, Found):
+            return {}, Expect.ABSENT
+        plain = self._box.open(answer.value, key.encode())
+        if plain is None:
+            log.error("the list of a principal's sessions does not authenticate: it is ignored")
+            return {}, answer.version
+        if plain[:1] != _FORMAT:
+            raise SessionUnavailable("the list of a principal's sessions was written by a newer version of Holdall")
+        entries = {name: _Entry(*decode(wire)) for name, wire in unpack_map(plain[1:]).items() if type(wire) is bytes}
+        return entries, answer.version
+
+
+def _key(bond: bytes) -> str:
+    return "p" + bond.hex()
+
+
+def _name(sid: bytes) -> str:
+    return store_key(sid)[:33]
+
+
+def _seen(entry: _Entry) -> int:
+    return entry.seen
+
+
+def _pruned(entries: _Entries, now: int) -> _Entries:
+    """Leave out what nobody needs to know any more, and the sessions over the limit."""
+    kept = {
+        name: entry
+        for name, entry in entries.items()
+        if entry.expires * 1000 > now and (not entry.ended or abs(now - entry.ended) < _ENDED_KEPT)
+    }
+    for name in sorted((name for name in kept if not kept[name].ended), key=lambda name: kept[name].seen)[
+        : max(0, sum(not entry.ended for entry in kept.values()) - MOST_SESSIONS)
+    ]:
+        del kept[name]
+    return kept
