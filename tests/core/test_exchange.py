@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from holdall import CookieOptions, Exchange, Session, SessionManager, Tier, run
+from holdall import CookieOptions, Exchange, Receipt, Session, SessionManager, SessionUnavailable, Tier, run
 
 from tests.core.support import KEY, Browser, World, big, put
 
@@ -107,6 +107,47 @@ class TestReceipt:
         assert (world.receipt.tier, world.receipt.durable) == (Tier.DURABLE, False)
         world.request(Session.terminate)
         assert world.receipt.tier is None
+
+    def test_revisions(self) -> None:
+        """The receipt tells which of the session's writes is kept; a quick write counts for none."""
+        world = World()
+        revisions = []
+        for act in (put(n=1), put(n=2), put(big=big()), lambda s: s.set_quick("q", 1), dict, Session.terminate, dict):
+            world.request(act)
+            assert world.receipt is not None
+            revisions.append(world.receipt.revision)
+        assert revisions == [1, 2, 3, 3, 3, None, None]
+
+    def test_failures(self) -> None:
+        """What had no answer is told by command, tier and error, whether the request noticed or not."""
+        world = World()
+        world.request(put(big=big()))
+        world.stores.down = {Tier.CACHE}
+        world.request(put(n=1))
+        assert world.receipt is not None
+        assert world.receipt.failures == ("get cache: the cache tier is down", "put cache: the cache tier is down")
+        assert world.receipt.durable
+        exchange = world.open()
+        exchange.session["n"] = 2
+        world.stores.down = {Tier.DURABLE}
+        with pytest.raises(SessionUnavailable):
+            run(exchange.commit(status=200, headers=[]), world.stores)
+        receipt = run(exchange.finish(), world.stores)
+        assert receipt.failures[-1] == "get durable: the durable tier is down"
+        assert not receipt.durable
+
+    def test_everybody_may_be_told(self, caplog: pytest.LogCaptureFixture) -> None:
+        """`on_receipt` is told of every request that touched its session; if it raises, that is logged and no more."""
+        receipts: list[Receipt] = []
+        world = World(on_receipt=receipts.append)
+        world.request(put(n=1))
+        world.request(lambda session: None)
+        world.request(dict)
+        assert [receipt.tier for receipt in receipts] == [Tier.COOKIE, Tier.COOKIE]
+        failing = World(on_receipt=lambda receipt: 1 / 0)
+        failing.request(put(n=1))
+        assert failing.read() == {"n": 1}
+        assert "on_receipt raised" in caplog.text
 
     def test_memory_only(self) -> None:
         """Without a durable tier nothing is durable."""

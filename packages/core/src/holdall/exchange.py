@@ -14,7 +14,7 @@ from holdall.changes import Changes
 from holdall.codec import Wire, pack_map
 from holdall.commands import Tier
 from holdall.cookies import join_header, observed_pieces, to_text
-from holdall.drive import Finished, Flow, Steps
+from holdall.drive import Finished, Flow, Steps, noting
 from holdall.errors import SessionConflict, SessionUnavailable
 from holdall.headers import Headers, with_session_headers, with_vary_cookie
 from holdall.outcome import Cookie, Home, Outcome, Wish, Write, decide
@@ -39,6 +39,8 @@ class Receipt(NamedTuple):
 
     tier: Tier | None
     """Where the session is now; None if there is none."""
+    revision: int | None
+    """Which of its writes that is, counted from 1; None if there is none, or it was opened by its id and not loaded."""
     durable: bool
     """What the application last wrote is in the durable tier or with the browser: no cache can lose it.
 
@@ -48,6 +50,8 @@ class Receipt(NamedTuple):
     """The bytes of all Set-Cookie values of ours in this response."""
     conflicts: tuple[SessionConflict, ...]
     """What was dropped because the session had ended or changed meanwhile."""
+    failures: tuple[str, ...]
+    """Which commands had no answer, in order: the command, its tier and the store's error. No key and no value."""
 
 
 class Exchange:
@@ -123,7 +127,7 @@ class Exchange:
         enter = None if wish is Wish.END else self._enter(came, until, now)
         if outcome.write is Write.NOTHING and not outcome.ends_old and enter is None:
             return Finished(self._ride(outcome, values, payload, now, headers))
-        return self._store(outcome, changes, values, payload, now, headers, enter)
+        return noting(self._store(outcome, changes, values, payload, now, headers, enter), session._failures)
 
     def finish(self) -> Flow[Receipt]:
         """Save what was changed after the headers, where a store is enough for that; returns what became of it all.
@@ -134,7 +138,7 @@ class Exchange:
         if session._committed and not self._discarded and session._presented is not None:
             changes = session._changes()
             if changes and session._is_stored() and session._held is not None:
-                return self._store_late(session._held, changes)
+                return noting(self._store_late(session._held, changes), session._failures)
             if changes:
                 self._report(
                     "changed in place after the response's headers, which would have needed a cookie",
@@ -442,7 +446,15 @@ class Exchange:
                 tier = Tier.CACHE if self._manager.settings.no_datastore else Tier.DURABLE
         cookie_bytes = sum(len(value) for _, value in self._cookies)
         is_durable = tier is not Tier.CACHE and not self._quick and not self._discarded
-        return Receipt(tier, is_durable, cookie_bytes, self._conflicts)
+        revision = None if token is None else token.revision or None
+        failures = () if session._presented is None else tuple(session._failures)
+        receipt = Receipt(tier, revision, is_durable, cookie_bytes, self._conflicts, failures)
+        if (tell := self._manager.on_receipt) is not None and session._presented is not None:
+            try:
+                tell(receipt)
+            except Exception:
+                log.exception("on_receipt raised: the response is out, and goes on")
+        return receipt
 
 
 def _template(token: Token, values: dict[str, Wire]) -> Record:

@@ -14,9 +14,9 @@ from datetime import timedelta
 from holdall.codec import unpack_map
 from holdall.cookie_options import CookieOptions
 from holdall.cookies import SetCookie, join_header
-from holdall.drive import Finished, Flow, Steps
+from holdall.drive import Finished, Flow, Steps, noting
 from holdall.errors import SessionUnavailable, UsageError
-from holdall.exchange import CookieHeaders, Drive, Exchange
+from holdall.exchange import CookieHeaders, Drive, Exchange, Receipt
 from holdall.headers import Headers
 from holdall.presented import NOTHING, Presented, Reader, choose
 from holdall.principals import BoundSession, Principals
@@ -45,7 +45,8 @@ class SessionManager:
     alone; they may be lost. `audience`: sessions are shared by applications with the same key, cookie name and
     audience. `cache_trust`: how long a cache entry is believed before the durable tier is asked again.
     `revocation_check`: how often a bound session asks whether it was revoked, see `Session.bind`; None: none is bound.
-    `save_on_error`: save although the status is 500 or above. `clock` returns seconds UTC since 1970, `random` that
+    `save_on_error`: save although the status is 500 or above. `on_receipt` is called with the `Receipt` of every
+    request that touched its session, when its body is through. `clock` returns seconds UTC since 1970, `random` that
     many random bytes.
 
     Raises `UsageError`, which is a `ValueError`, for settings that cannot work. Make one per process, and share it.
@@ -64,6 +65,7 @@ class SessionManager:
         cache_trust: timedelta = timedelta(seconds=60),
         revocation_check: timedelta | None = timedelta(seconds=60),
         save_on_error: bool = False,
+        on_receipt: Callable[[Receipt], object] | None = None,
         session_class: type[Session] = Session,
         clock: Callable[[], float] = time.time,
         random: Callable[[int], bytes] = os.urandom,
@@ -82,6 +84,7 @@ class SessionManager:
             raise UsageError(f"cookie={cookie!r} must be a CookieOptions")
         self.cookie = cookie
         self.clock = clock
+        self.on_receipt = on_receipt
         self._random = random
         self._ring = KeyRing(cookie_key, random)
         self._box = self._ring.box(f"cookie/{settings.audience}")
@@ -220,7 +223,7 @@ class SessionManager:
                     return _LOADED
         if session._look() or session._token is None:
             return _LOADED
-        return self._load_stored(session, session._token)
+        return noting(self._load_stored(session, session._token), session._failures)
 
     def _load_stored(self, session: Session, token: Token) -> Steps[None]:
         result: Held | Gone | None = None

@@ -72,6 +72,7 @@ class Session(MutableMapping[str, Any]):
         if self._presented is None:
             self._live: dict[str, Any] = {}
             self._marks: dict[str, Any] = {}
+            self._failures: list[str] = []  # which commands had no answer
             self._manager._read_cookies(self)
         return self._opened
 

@@ -12,6 +12,7 @@ from holdall.errors import UsageError
 
 if TYPE_CHECKING:
     from holdall.cookie_options import CookieOptions
+    from holdall.exchange import Receipt
     from holdall.session import Session
 
 ONE_COOKIE = 3800
@@ -29,6 +30,7 @@ class ManagerOptions(TypedDict, total=False):
     cache_trust: timedelta
     revocation_check: timedelta | None
     save_on_error: bool
+    on_receipt: "Callable[[Receipt], object] | None"
     session_class: "type[Session]"
     clock: Callable[[], float]
     random: Callable[[int], bytes]
