@@ -172,6 +172,8 @@ class Exchange:
             return None
         now = manager._now() // 1000
         expires, browser = manager._end_of(expiration_ts, now)
+        if idle and not session._opened:
+            return None  # its data was not looked at, so that it cannot be written either
         if idle and token.payload is None:  # reading writes no store (rule 14), but for one time in ten
             is_due = browser is not token.browser or abs(expires - token.expires) * 10 >= expires - now
             if session._held is None or not is_due:
@@ -203,7 +205,7 @@ class Exchange:
             return None
         goes_on = session._new is None or session._regenerated
         is_moved = session._new is not None and session._regenerated
-        if session._bond is None and not is_moved and not (until and principals.is_short(token, now)):
+        if session._bond is None and not is_moved and not (until and principals.is_short(token)):
             return None
         carried = old.sid if old is not None and goes_on and came == token.bond else None
         return principals.enter(token, carried, session._label, now)

@@ -234,7 +234,7 @@ class SessionManager:
         except SessionUnavailable as error:
             session._failure = error
             raise
-        bond = result.record.bond if isinstance(result, Held) else token.bond
+        bond = (result.record.bond if isinstance(result, Held) else b"") or token.bond
         if self._principals is not None and self._is_to_ask(bond, token.sid) and not isinstance(result, Gone):
             yield from self._principals.check(bond, token.sid, now)
         if session._opened:  # begun anew, or loaded, while this load was under way

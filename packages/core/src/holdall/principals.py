@@ -89,10 +89,10 @@ class Principals:
         known = self._known.get(_name(sid))
         return known if known is not None and 0 <= now - known.asked < self._check else None
 
-    def is_short(self, token: Token, now: int) -> bool:
-        """Tell whether a session's end has moved so far that its list must be told (by a tenth of what it has left)."""
+    def is_short(self, token: Token) -> bool:
+        """Tell whether a session's end has moved beyond what its list was told."""
         known = self._known.get(_name(token.sid))
-        return known is None or (token.expires - known.expires) * 10 >= token.expires - now // 1000
+        return known is None or known.expires < token.expires
 
     def check(self, bond: bytes, sid: bytes, now: int) -> Steps[Gone | None]:
         """Ask whether a session is still listed. An outage is no logout: what does not answer refuses nobody."""
@@ -111,14 +111,16 @@ class Principals:
         name = _name(token.sid)
         public_id = self._random(8).hex()
         seen = now // 1000
+        # A tenth more than it has left, so that an end that moves on with every request need not be told every time.
+        expires = token.expires + (token.expires - seen) // 10
 
         def change(entries: _Entries) -> None:
             old = entries.get(_name(carried)) if carried is not None else None
             if carried is None:
-                entries[name] = _Entry(public_id, seen, seen, token.expires, label)
+                entries[name] = _Entry(public_id, seen, seen, expires, label)
             elif old is not None and not old.ended:
                 label_now = old.label if label is None else label
-                entries[name] = old._replace(seen=seen, expires=token.expires, label=label_now)
+                entries[name] = old._replace(seen=seen, expires=expires, label=label_now)
 
         entries = yield from self._update(_key(token.bond), change, now)
         return self._remember(entries, name if carried is None or name in entries else _name(carried), now)
