@@ -410,6 +410,26 @@ def test_defect_11(end: Any, real_site: Site) -> None:
     assert real_site.read(copy) == {}
 
 
+@pytest.mark.parametrize("end", [Session.terminate, Session.regenerate_id, Session.start])
+def test_defect_11_in_the_cookie(end: Any, real_site: Site) -> None:
+    """The same for a session that is bound to somebody, in the cookie, with the copy used in another process."""
+    real_site.request(Session.start)
+
+    def log_in(session: Session) -> None:
+        session.regenerate_id()
+        session["user"] = "ada"
+        session.bind("ada")
+
+    real_site.request(log_in)
+    copy = real_site.browser.copy()
+    assert set(copy.cookies) == {INLINE}
+    assert real_site.read(copy) == {"user": "ada"}
+    real_site.request(end)
+    assert real_site.read(copy) == {}
+    elsewhere = Site(stores=real_site.stores)
+    assert elsewhere.read(copy) == {}
+
+
 class TestDefect12CacheOutage:
     """12. A write during a cache outage was hidden by the stale entry; no refill; a failed read ended a session."""
 
