@@ -1,6 +1,7 @@
 """The bench measures what it says: contestants with a store do their work, ratios are paired. No time is asserted."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def test_sqlite_keeps_what_is_written(tmp_path: Path) -> None:
     """Holdall's change is read by the next request, out of the file."""
     with on_sqlite(tmp_path) as (_, make):
         assert three_requests(make, large(ROWS_20_KB)) == [(2, 1), (3, 2), (4, 3)]
-        with sqlite3.connect(tmp_path / "holdall.sqlite3") as file:
+        with closing(sqlite3.connect(tmp_path / "holdall.sqlite3")) as file:
             assert file.execute("SELECT length(value) > 20000 FROM record").fetchall() == [(1,)]
 
 
@@ -70,7 +71,7 @@ def test_sqlite_limit_writes_fresh_bytes(tmp_path: Path) -> None:
         values = []
         for version in (1, 2, 3):
             contestant.request(cookie)
-            with sqlite3.connect(tmp_path / "limit.sqlite3") as file:
+            with closing(sqlite3.connect(tmp_path / "limit.sqlite3")) as file:
                 ((found, value),) = file.execute("SELECT version, value FROM record").fetchall()
             assert found == version
             assert len(value) > 19_900

@@ -1,5 +1,7 @@
 """Tests of `holdall_stores.breaker`, with a store that counts its calls and fails on demand."""
 
+from collections.abc import Sequence
+
 import pytest
 from holdall import Answer, Command, Get, Missing, StoreError, StoreTooLarge, StoreUnavailable, Tier, UsageError
 from holdall.testing import FakeClock
@@ -124,6 +126,24 @@ def test_the_others_wait_for_the_call_that_tries(store: Flaky, breaker: Breaker,
     store.execute = execute  # type: ignore[method-assign]
     with pytest.raises(Slow):
         breaker.execute(GET)
+
+
+def test_many_commands_are_one_call(store: Flaky, breaker: Breaker) -> None:
+    """Several commands in one call pass as one does, count as one, and wait as one."""
+
+    def execute_many(commands: Sequence[Command], /) -> list[Answer]:
+        return [store.execute(command) for command in commands[:1]] * len(commands)
+
+    store.execute_many = execute_many  # type: ignore[attr-defined]
+    assert breaker.execute_many([GET, GET]) == [Missing(), Missing()]
+    store.error = StoreUnavailable("down")
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="down"):
+            breaker.execute_many([GET, GET])
+    fail(breaker, 1)
+    with pytest.raises(StoreUnavailable, match="left alone"):
+        breaker.execute_many([GET, GET])
+    assert store.calls == 1 + 3
 
 
 def test_close_closes_the_store(store: Flaky, breaker: Breaker) -> None:

@@ -90,6 +90,25 @@ def lose(then: Callable[[], object] = lambda: None) -> Fault:
     return fault
 
 
+class Reply:
+    """An answered call."""
+
+    def __init__(self, response: Any) -> None:
+        self._response = response
+
+    def result(self) -> Any:
+        return self._response
+
+
+def defer(send: Send) -> Reply:
+    """The server looks up the first of the keys alone, and says so."""
+    response = send().result()
+    message: Any = types.LookupResponse.pb(response)
+    message.deferred.extend(result.entity.key for result in [*message.found[1:], *message.missing])
+    del message.found[1:], message.missing[:]
+    return Reply(response)
+
+
 def after(event: Callable[[], object]) -> Fault:
     """Something happens just before the RPC is sent."""
 
@@ -307,6 +326,58 @@ class TestCommands:
         assert store.execute(get("past")) == Missing()
 
 
+class TestMany:
+    def test_many_in_one_rpc(self, bench: Bench, store: Datastore) -> None:
+        """Many commands are one RPC, answered in their order."""
+        answers = store.execute_many([put(Expect.ANYTHING, b"%d" % number, f"k{number}") for number in range(100)])
+        versions = [answer.version for answer in answers if isinstance(answer, Stored)]
+        assert all(isinstance(version, int) for version in versions)
+        found = [Found(b"%d" % number, version) for number, version in enumerate(versions) if version is not None]
+        stored(store, put(key="expired", expires=NOW))
+        bench.wire.calls.clear()
+
+        gets = [get(f"k{number}") for number in reversed(range(100))]
+        assert store.execute_many([get("other"), *gets, get("expired")]) == [Missing(), *reversed(found), Missing()]
+        assert (
+            store.execute_many([delete("k1"), put(Expect.ANYTHING, key="k2"), delete("other")])[::2] == [Deleted()] * 2
+        )
+        assert bench.wire.calls == ["Lookup", "Commit"]
+        assert there(bench, "k1", "k2", "k3") == {"k2", "k3"}
+
+    def test_as_many_bytes_as_it_says(self, bench: Bench, store: Datastore) -> None:
+        """The values of one call may have `batch_bytes` together: both emulators take them, and give them back."""
+        count = store.batch_bytes // store.max_value_bytes
+        values = {f"k{number}": bytes([number]) * store.max_value_bytes for number in range(count)}
+        store.execute_many([put(Expect.ANYTHING, value, key) for key, value in values.items()])
+        answers = store.execute_many([get(key) for key in values])
+        assert [answer.value for answer in answers if isinstance(answer, Found)] == list(values.values())
+
+    def test_what_was_deferred_is_asked_for_again(self, bench: Bench, store: Datastore) -> None:
+        """Keys that Datastore did not look up, because the reply would be too large, are looked up in another RPC."""
+        for key in "abc":
+            stored(store, put(key=key, value=key.encode()))
+        bench.wire.faults["Lookup"].append(defer)
+        bench.wire.calls.clear()
+        answers = store.execute_many([get(key) for key in "abcd"])
+        assert [answer.value for answer in answers[:3] if isinstance(answer, Found)] == [b"a", b"b", b"c"]
+        assert answers[3] == Missing()
+        assert bench.wire.calls == ["Lookup", "Lookup"]
+
+    def test_failures(self, bench: Bench, store: Datastore) -> None:
+        """A failure that passes is tried again, one that lasts is unavailable, and a lost reply is no conflict."""
+        writes = [put(Expect.ANYTHING, key=key) for key in "ab"]
+        bench.wire.faults["Commit"].append(lose())
+        assert [type(answer) for answer in store.execute_many(writes)] == [Stored, Stored]
+        bench.wire.faults["Commit"] += [refuse(Code.ABORTED), refuse(Code.ABORTED)]
+        with pytest.raises(StoreUnavailable):
+            store.execute_many(writes)
+        bench.wire.faults["Lookup"].append(refuse(Code.UNAVAILABLE))
+        assert [type(answer) for answer in store.execute_many([get("a"), get("b")])] == [Found, Found]
+        bench.wire.faults["Lookup"].append(refuse(Code.PERMISSION_DENIED))
+        with pytest.raises(StoreUnavailable):
+            store.execute_many([get("a"), get("b")])
+
+
 class TestEntity:
     def test_indexes_only_sweep(self, bench: Bench, store: Datastore) -> None:
         """The entity has four properties; only the string of shard and UTC hour is indexed."""
@@ -473,6 +544,13 @@ class TestDeleteExpired:
             stored(store, put(key=key, expires=NOW - 1))
         assert [store.delete_expired(4) for _ in range(4)] == [4, 4, 2, 0]
         assert there(bench, *keys) == set()
+
+    def test_many(self, bench: Bench) -> None:
+        """More than may be in one transaction are deleted by one call."""
+        store = bench.store(shards=1)
+        store.execute_many([put(Expect.ANYTHING, key=f"k{number}", expires=NOW - 1) for number in range(60)])
+        assert store.delete_expired() == 60
+        assert store.delete_expired() == 0
 
     def test_starts_anywhere(self, bench: Bench) -> None:
         """The shards are visited from a random one on, each once."""

@@ -3,7 +3,9 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import holdall_stores
 import pytest
@@ -24,7 +26,8 @@ from holdall import (
     Tier,
     UsageError,
 )
-from holdall_stores import Memory, Stores, default_stores
+from holdall_stores import Memory, Store, Stores, default_stores
+from holdall_stores.parts import Head
 
 
 def put(tier: Tier, value: bytes = b"one", expect: int | Expect = Expect.ABSENT) -> Put:
@@ -77,6 +80,89 @@ def test_an_error_stands_in_its_place() -> None:
     assert isinstance(down, StoreUnavailable)
     assert isinstance(stored, Stored)
     assert isinstance(large, StoreTooLarge)
+
+
+@pytest.mark.parametrize("tier", [Tier.CACHE, Tier.DURABLE])
+def test_one_limit_for_all(tier: Tier) -> None:
+    """A value over max_session_bytes is refused before its store is asked, and the error names the setting."""
+    stores = Stores(cache=Memory(), durable=Memory(), max_session_bytes=100)
+    without = Stores(durable=Down(), max_session_bytes=100)
+
+    stored, large = stores.execute((put(tier, bytes(100)), put(tier, bytes(101), Expect.ANYTHING)))
+    (unasked,) = without.execute((put(tier, bytes(101), Expect.ANYTHING),))
+    assert isinstance(stored, Stored)
+    for refused in (large, unasked):
+        assert type(refused) is StoreTooLarge
+        assert (refused.size, refused.limit) == (101, 100)
+        assert "max_session_bytes=100" in str(refused)
+    assert isinstance(stores.execute((Get(tier, "k"),))[0], Found)
+
+
+def test_the_usual_limit_is_16_mb() -> None:
+    """Unless it is told otherwise, Stores takes 16,000,000 bytes and not one more."""
+    stores = Stores(durable=Memory())
+    fits, large = (put(Tier.DURABLE, bytes(size), Expect.ANYTHING) for size in (16_000_000, 16_000_001))
+
+    assert [type(answer) for answer in stores.execute((fits, large))] == [Stored, StoreTooLarge]
+
+
+class Small(Memory):
+    """A store of small values."""
+
+    max_value_bytes = 1_024
+
+    def execute(self, command: Command, /) -> Answer:
+        assert not isinstance(command, Put) or len(command.value) <= self.max_value_bytes
+        return super().execute(command)
+
+
+def test_what_a_store_does_not_take_is_kept_in_parts() -> None:
+    """A store that says how much it takes is given larger values in parts; in a cache a lost one is a miss."""
+    stores = Stores(cache=Small(), durable=Small())
+    value = bytes(range(256)) * 100
+    for tier in (Tier.CACHE, Tier.DURABLE):
+        stores.execute((put(tier, value),))
+        (found,) = stores.execute((Get(tier, "k"),))
+        assert isinstance(found, Found)
+        assert found.value == value
+
+    assert lose_a_part(stores.cache, Tier.CACHE)
+    assert lose_a_part(stores.durable, Tier.DURABLE)
+    missing, unavailable = stores.execute((Get(Tier.CACHE, "k"), Get(Tier.DURABLE, "k")))
+    assert missing == Missing()
+    assert isinstance(unavailable, StoreUnavailable)
+
+
+def test_a_value_that_lost_a_part_says_nothing_about_its_store() -> None:
+    """However often a value is asked for that lost a part, the store is asked for the others."""
+    stores = Stores(durable=Small())
+    stores.execute((put(Tier.DURABLE, bytes(5_000)), replace(put(Tier.DURABLE), key="other")))
+    lose_a_part(stores.durable, Tier.DURABLE)
+    for _ in range(20):
+        (answer,) = stores.execute((Get(Tier.DURABLE, "k"),))
+        assert isinstance(answer, StoreUnavailable)
+
+    assert isinstance(stores.execute((Get(Tier.DURABLE, "other"),))[0], Found)
+
+
+def lose_a_part(store: Store | None, tier: Tier) -> bool:
+    """Have one part of the value vanish; tells whether it was there."""
+    assert store is not None
+    found = store.execute(Get(tier, "k"))
+    assert isinstance(found, Found)
+    head = Head.unpack(found.value)
+    assert head is not None
+    part = head.generation.part_keys()[0]
+    was_there = isinstance(store.execute(Get(tier, part)), Found)
+    store.execute(Delete(tier, part))
+    return was_there
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, "16000000", True])
+def test_the_limit_is_checked(limit: Any) -> None:
+    """A limit that is no number of bytes is a usage error that names the setting."""
+    with pytest.raises(UsageError, match="max_session_bytes="):
+        Stores(durable=Memory(), max_session_bytes=limit)
 
 
 def test_nothing_to_do_is_done() -> None:

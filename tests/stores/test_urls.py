@@ -27,13 +27,15 @@ def put(tier: Tier, value: bytes = b"one", expect: int | Expect = Expect.ABSENT)
 def test_urls_make_stores(tmp_path: Path, memcached: MemcachedServer) -> None:
     """memcached:// and sqlite:// with an absolute path make stores that work."""
     stores = Stores.from_urls(
-        cache=f"memcached://{memcached.address}?timeout=5&connect_timeout=5&max_pool_size=3&max_value_bytes=10",
+        cache=f"memcached://{memcached.address}?timeout=5&connect_timeout=5&max_pool_size=3&max_value_bytes=2000",
         durable=f"sqlite:///{tmp_path}/a%20b.sqlite3?timeout=5",
+        max_session_bytes=5000,
     )
     assert isinstance(stores.cache, Memcached)
+    assert (stores.cache.max_value_bytes, stores.max_session_bytes) == (2000, 5000)
     assert isinstance(stores.durable, SQLite)
 
-    answers = stores.execute((put(Tier.CACHE), put(Tier.DURABLE), put(Tier.CACHE, bytes(11))))
+    answers = stores.execute((put(Tier.CACHE), put(Tier.DURABLE), put(Tier.CACHE, bytes(5001))))
     stores.close()
     assert [type(answer) for answer in answers] == [Stored, Stored, StoreTooLarge]
     assert (tmp_path / "a b.sqlite3").is_file()
@@ -113,6 +115,7 @@ def test_datastore_urls(url: str, parts: tuple[Any, ...], monkeypatch: pytest.Mo
         ({"cache": "memcached://h:1?timeout=inf"}, "timeout=inf"),
         ({"durable": "sqlite:///x?timeout=inf"}, "timeout=inf"),
         ({"cache": "memcached://h:1?max_pool_size=1.5"}, "max_pool_size='1.5'"),
+        ({"cache": "memcached://h:1?max_value_bytes=1023"}, "max_value_bytes=1023.*1024"),
         ({"cache": "memcached://"}, "host:port"),
         ({"cache": "memcached://h"}, "host:port"),
         ({"cache": "memcached://h:1,"}, "host:port"),
@@ -129,9 +132,11 @@ def test_datastore_urls(url: str, parts: tuple[Any, ...], monkeypatch: pytest.Mo
         ({"durable": "datastore://project/a/b"}, "datastore://project"),
         ({"durable": "datastore://project?emulater=x"}, "'emulater'"),
         ({"durable": "sqlite:///#1"}, "%23"),
+        ({"durable": "memory://", "max_session_bytes": 0}, "max_session_bytes=0"),
+        ({"durable": "memory://", "max_session_bytes": "16 MB"}, "max_session_bytes='16 MB'"),
     ],
 )
-def test_urls_are_checked(urls: dict[str, str], message: str) -> None:
+def test_urls_are_checked(urls: dict[str, Any], message: str) -> None:
     """A URL that does not say what it should is a usage error that names the setting and what is known."""
     with pytest.raises(UsageError, match=message):
         Stores.from_urls(**urls)

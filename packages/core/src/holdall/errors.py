@@ -27,8 +27,9 @@ class SessionTooLarge(HoldallError):
     `size` and `limit` are in bytes.
     """
 
-    def __init__(self, size: int, limit: int) -> None:
-        super().__init__(f"the session takes {size} bytes where at most {limit} can be stored: keep less in it")
+    def __init__(self, size: int, limit: int, reason: str = "") -> None:
+        because = f" ({reason})" if reason else ""
+        super().__init__(f"the session takes {size} bytes where at most {limit} fit{because}: keep less in it")
         self.size = size
         self.limit = limit
 

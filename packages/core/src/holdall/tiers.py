@@ -357,7 +357,7 @@ class Tiers:
             try:
                 answer = yield put
             except StoreTooLarge as error:
-                raise SessionTooLarge(error.size, error.limit) from error
+                raise SessionTooLarge(error.size, error.limit, str(error)) from error
             except StoreError as error:
                 log.warning("a write has no answer, looking whether it was applied: %s", error)
                 unsure = True

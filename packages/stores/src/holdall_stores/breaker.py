@@ -1,13 +1,16 @@
 """`Breaker`: leaves a store alone for a while when it keeps failing. Knows no particular store."""
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdall import Answer, Command, StoreUnavailable, UsageError
 
 if TYPE_CHECKING:
     from holdall_stores.stores import Store
+
+_Commands = TypeVar("_Commands")
+_Answers = TypeVar("_Answers")
 
 
 class Breaker:
@@ -40,20 +43,29 @@ class Breaker:
 
     def execute(self, command: Command, /) -> Answer:
         """Carry out one command, as the store does."""
+        return self._ask(self._store.execute, command)
+
+    def execute_many(self, commands: Sequence[Command], /) -> list[Answer]:
+        """Carry out several commands, as the store does, if it has `execute_many`."""
+        batching: Any = self._store
+        answers: list[Answer] = self._ask(batching.execute_many, commands)
+        return answers
+
+    def close(self) -> None:
+        """Close the store."""
+        self._store.close()
+
+    def _ask(self, execute: Callable[[_Commands], _Answers], commands: _Commands) -> _Answers:
         if self._failed >= self._limit:
             now = self._clock()
             if now < self._resume:
                 raise StoreUnavailable(f"left alone for {self._pause} s after {self._failed} failures in a row")
             self._resume = now + self._pause  # the others wait for what this call finds
         try:
-            answer = self._store.execute(command)
+            answers = execute(commands)
         except StoreUnavailable:
             self._failed += 1
             self._resume = self._clock() + self._pause
             raise
         self._failed = 0
-        return answer
-
-    def close(self) -> None:
-        """Close the store."""
-        self._store.close()
+        return answers

@@ -1,4 +1,4 @@
-"""The durable tier in Google Cloud Datastore: one entity per key, one RPC per command.
+"""The durable tier in Google Cloud Datastore: one entity per key, one RPC per command or for several.
 
 All that Holdall knows about Datastore is here: requests, error codes, limits, the index for sweeping. The raw
 stub of an `ndb.Client` carries the calls, because a call through ndb costs a multiple and its retries have no
@@ -16,7 +16,7 @@ import random
 import secrets
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -52,6 +52,12 @@ MAX_VALUE = 1_048_576 - 4_096
 https://cloud.google.com/datastore/docs/concepts/limits
 """
 
+BATCH_BYTES = 4 * 2**20
+"""Bytes of values in one RPC: four of the largest. A commit may have 10 MiB, and all of them have one deadline.
+
+https://cloud.google.com/datastore/docs/concepts/limits
+"""
+
 # The messages themselves; the proto-plus wrappers around them would cost several times as much.
 _Key: Any = types.Key.pb()
 _Entity: Any = types.Entity.pb()
@@ -70,7 +76,7 @@ _PASSING = frozenset({_Code.ABORTED, _Code.UNAVAILABLE, _Code.INTERNAL, _Code.UN
 """Worth another attempt. Of these only ABORTED says that the commit was not applied."""
 
 _PAUSE = 0.05  # seconds: the longest pause before the second attempt; it doubles for each one after
-_BATCH = 500  # mutations in one commit that every edition of Datastore takes
+_BATCH = 25  # entities in one transaction: with concurrency "optimistic with entity groups" Datastore takes no more
 _LAST = 253_402_300_799  # 9999-12-31T23:59:59Z, the last second that a Timestamp can hold
 
 _CHANNEL = [
@@ -106,6 +112,11 @@ class Datastore:
 
     Making one also lets sessions hold ndb.Model and ndb.Key values: see `models.register_models`.
     """
+
+    max_value_bytes = MAX_VALUE
+    """Larger values are refused; `Stores` keeps them in parts of so many bytes."""
+    batch_bytes = BATCH_BYTES
+    """So many bytes of values may go through one `execute_many`."""
 
     def __init__(
         self,
@@ -171,7 +182,7 @@ class Datastore:
     def execute(self, command: Command) -> Answer:
         """Carry out one command, whatever its tier.
 
-        Raises `StoreTooLarge` for values over `MAX_VALUE` bytes, before anything is sent, and
+        Raises `StoreTooLarge` for values over `max_value_bytes` bytes, before anything is sent, and
         `StoreUnavailable` where there is no certain answer in time. `Conflict` means that no attempt of the
         `Put` was applied.
         """
@@ -185,11 +196,21 @@ class Datastore:
                 self._commit([_Mutation(delete=self._named(command.key))], deadline)
                 return Deleted()
 
+    def execute_many(self, commands: Sequence[Command]) -> list[Answer]:
+        """Carry out up to 500 commands for different keys in one RPC: `Get` alone, or `Delete` and `Put` alone.
+
+        A `Put` must expect anything. Raises `StoreUnavailable` as `execute` does, and within the same time: then some
+        may be written, and others not.
+        """
+        deadline = time.monotonic() + self._timeout
+        gets = [command for command in commands if isinstance(command, Get)]
+        return self._get_many(gets, deadline) if gets else self._write_many(commands, deadline)
+
     def delete_expired(self, limit: int = 500) -> int:
         """Delete up to `limit` entities that expired before the current UTC hour began; returns how many.
 
         Fewer than `limit` means that no more were found. An entity that is replaced meanwhile is left alone.
-        Costs a keys-only query per shard, at least, and two RPCs for every 500 entities, each within
+        Costs a keys-only query per shard, at least, and two RPCs for every 25 entities, each within
         `timeout`. Raises `StoreUnavailable` as `execute` does; what was deleted until then stays deleted.
         """
         keys: list[Any] = []
@@ -213,9 +234,34 @@ class Datastore:
             return Missing()
         return Found(entity.properties["value"].blob_value, version)
 
+    def _get_many(self, commands: list[Get], deadline: float) -> list[Answer]:
+        found: dict[str, Found] = {}
+        keys = [self._named(command.key) for command in commands]
+        while keys:
+            response = self._look_up(keys, deadline, ())
+            for result in response.found:
+                if not self._expired(result.entity):
+                    name = result.entity.key.path[0].name
+                    found[name] = Found(result.entity.properties["value"].blob_value, result.version)
+            keys = list(response.deferred)  # what would have made too large a reply
+        return [found.get(command.key) or Missing() for command in commands]
+
+    def _write_many(self, commands: Sequence[Command], deadline: float) -> list[Answer]:
+        mutations = [
+            _Mutation(upsert=self._entity(command))
+            if isinstance(command, Put)
+            else _Mutation(delete=self._named(command.key))
+            for command in commands
+        ]
+        results = self._commit(mutations, deadline).mutation_results
+        return [
+            Stored(result.version) if isinstance(command, Put) else Deleted()
+            for command, result in zip(commands, results, strict=True)
+        ]
+
     def _put(self, command: Put, deadline: float) -> Answer:
-        if len(command.value) > MAX_VALUE:
-            raise StoreTooLarge(len(command.value), MAX_VALUE)
+        if len(command.value) > self.max_value_bytes:
+            raise StoreTooLarge(len(command.value), self.max_value_bytes)
         entity = self._entity(command)
         answer = self._write(entity, command.expect, deadline)
         if command.expect is Expect.ABSENT and isinstance(answer, Conflict):
@@ -260,13 +306,13 @@ class Datastore:
         return types.LookupResponse.pb(self._call("lookup", request, deadline))
 
     def _commit(self, mutations: list[Any], deadline: float, *, conditional: bool = False) -> Any:
-        """Apply all of these mutations or none; raises `_Refused` only if they are conditional."""
+        """Apply these mutations; if they are conditional all or none, and then it may raise `_Refused`."""
         request = _CommitRequest(project_id=self._project, database_id=self._database, mutations=mutations)
-        if len(mutations) == 1:
-            request.mode = types.CommitRequest.Mode.NON_TRANSACTIONAL
-        else:
+        if conditional and len(mutations) > 1:
             request.mode = types.CommitRequest.Mode.TRANSACTIONAL
             request.single_use_transaction.read_write.SetInParent()
+        else:
+            request.mode = types.CommitRequest.Mode.NON_TRANSACTIONAL
         return types.CommitResponse.pb(self._call("commit", request, deadline, conditional=conditional))
 
     def _call(self, rpc: str, request: Any, deadline: float, *, conditional: bool = False) -> Any:

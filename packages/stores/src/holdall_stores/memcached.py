@@ -60,8 +60,9 @@ class Memcached:
     Connecting takes at most `connect_timeout` seconds and an operation `timeout` seconds, or twice that if its reply
     comes in drops; name look-ups are the system's and have its deadlines. `max_pool_size`: how many idle connections
     are kept to each server, as many as there are threads, best. `max_value_bytes`: larger values are refused with
-    `StoreTooLarge` before anything is sent; lower it with memcached's `-I`, which would answer too late, having dropped
-    the old value. `clock` tells the time in seconds UTC since 1970.
+    `StoreTooLarge` before anything is sent, and `Stores` keeps them in parts of so many bytes; lower it with
+    memcached's `-I`, which would answer too late, having dropped the old value. `clock` tells the time in seconds UTC
+    since 1970.
 
     The version of a `Found` is memcached's cas number; `Stored` has none.
     """
@@ -85,6 +86,8 @@ class Memcached:
         names = [servers] if isinstance(servers, str) else list(servers)
         if not names or len(set(names)) < len(names):
             raise UsageError(f"servers={servers!r}: name at least one server, and each only once")
+
+        self.max_value_bytes = max_value_bytes
 
         def server(name: str) -> "_Server":
             connect = partial(_connect, _address(name), connect_timeout, timeout)

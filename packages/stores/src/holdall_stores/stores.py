@@ -8,15 +8,34 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-from holdall import Answer, Command, Deleted, Expect, Get, Missing, Put, Stored, StoreError, Tier, UsageError
+from holdall import (
+    Answer,
+    Command,
+    Deleted,
+    Expect,
+    Get,
+    Missing,
+    Put,
+    Stored,
+    StoreError,
+    StoreTooLarge,
+    Tier,
+    UsageError,
+)
 
 from holdall_stores.breaker import Breaker
+from holdall_stores.parts import InParts
+
+MAX_SESSION_BYTES = 16_000_000
+"""Bytes of a sealed session that `Stores` takes, unless it was told another limit."""
 
 
 class Store(Protocol):
     """Keeps values under keys: one tier, whatever the tier that a command names.
 
-    Threads may share a store, and a forked child may go on using it.
+    Threads may share a store, and a forked child may go on using it. One that takes only small values has an attribute
+    `max_value_bytes`, in bytes: `Stores` then keeps larger ones in parts, see `InParts`. If it also has `batch_bytes`
+    and `execute_many`, as `Datastore` has, several parts go in one call.
     """
 
     def execute(self, command: Command, /) -> Answer:
@@ -37,19 +56,39 @@ class Stores:
     Without a cache, every read goes to the durable store. Without a durable store, sessions must be made with
     `no_datastore=True`, and end when the cache loses them. A store that keeps failing is left alone for a while: see
     `Breaker`. Raises `UsageError` if there is neither.
+
+    `max_session_bytes`: a sealed session that is larger is `StoreTooLarge` before anything is sent, whatever the stores
+    could hold. What is larger than a store takes in one value is kept in parts: see `InParts`.
     """
 
-    def __init__(self, cache: Store | None = None, durable: Store | None = None) -> None:
+    def __init__(
+        self,
+        cache: Store | None = None,
+        durable: Store | None = None,
+        *,
+        max_session_bytes: int = MAX_SESSION_BYTES,
+    ) -> None:
         if cache is None and durable is None:
             raise UsageError("Stores needs cache=, durable= or both")
+        if type(max_session_bytes) is not int or max_session_bytes < 1:
+            raise UsageError(
+                f"max_session_bytes={max_session_bytes!r} must be a number of bytes, such as {MAX_SESSION_BYTES}"
+            )
         self.cache = cache
         self.durable = durable
-        self._tiers: dict[Tier, Store] = {Tier.CACHE: _Forgetful() if cache is None else Breaker(cache)}
+        self.max_session_bytes = max_session_bytes
+        self._tiers: dict[Tier, Store] = {Tier.CACHE: _Forgetful() if cache is None else _guarded(cache, forgets=True)}
         if durable is not None:
-            self._tiers[Tier.DURABLE] = Breaker(durable)
+            self._tiers[Tier.DURABLE] = _guarded(durable, forgets=False)
 
     @classmethod
-    def from_urls(cls, cache: str | None = None, durable: str | None = None) -> "Stores":
+    def from_urls(
+        cls,
+        cache: str | None = None,
+        durable: str | None = None,
+        *,
+        max_session_bytes: int = MAX_SESSION_BYTES,
+    ) -> "Stores":
         """Make the stores that URLs describe, and connect to nothing yet. Times in seconds, sizes in bytes.
 
         - `memcached://host:port,host:port`, `?timeout=&connect_timeout=&max_pool_size=&max_value_bytes=`; a cache only
@@ -58,13 +97,15 @@ class Stores:
         - `sqlite:///relative/path` or `sqlite:////absolute/path`, `?timeout=`
         - `memory://?max_bytes=`, for this process alone
 
-        Raises `UsageError` for anything else, and where the extra that brings the store's client is not installed.
+        `max_session_bytes` is that of the class; `max_value_bytes` is what one item of memcached may have. Raises
+        `UsageError` for anything else, and where the extra that brings the store's client is not installed.
         """
         from holdall_stores.urls import cache_from_url, durable_from_url
 
         return cls(
             cache=None if cache is None else cache_from_url(cache),
             durable=None if durable is None else durable_from_url(durable),
+            max_session_bytes=max_session_bytes,
         )
 
     def execute(self, commands: tuple[Command, ...], /) -> tuple[Answer | StoreError, ...]:
@@ -80,6 +121,11 @@ class Stores:
             if store is not None:
                 store.close()
 
+    def _too_large(self, size: int) -> StoreTooLarge:
+        error = StoreTooLarge(size, self.max_session_bytes)
+        error.args = (f"{size} bytes are over max_session_bytes={self.max_session_bytes}, an argument of Stores",)
+        return error
+
     def _answer(self, command: Command) -> Answer | StoreError:
         store = self._tiers.get(command.tier)
         if store is None:
@@ -88,6 +134,8 @@ class Stores:
                 if command.tier is Tier.DURABLE
                 else f"no store keeps the {command.tier.value} tier: it is in the browser"
             )
+        if isinstance(command, Put) and len(command.value) > self.max_session_bytes:
+            return self._too_large(len(command.value))
         try:
             return store.execute(command)
         except StoreError as error:
@@ -118,6 +166,16 @@ def next_version(last: int, now: float) -> int:
     are ahead of any version that was given earlier; `last` carries on where the clock was set back.
     """
     return max(last + 1, int(now * 1_000_000))
+
+
+def _guarded(store: Store, *, forgets: bool) -> Store:
+    """Return a store that is left alone when it fails, and keeps in parts what it cannot take whole."""
+    breaker = Breaker(store)
+    part_bytes: int | None = getattr(store, "max_value_bytes", None)
+    if part_bytes is None:
+        return breaker
+    # The breaker is inside: a session that lost a part says nothing about the server.
+    return InParts(breaker, part_bytes, forgets=forgets, batch_bytes=getattr(store, "batch_bytes", 0))
 
 
 class _Forgetful:
