@@ -98,14 +98,15 @@ def websocket_scope(browser: Browser | None = None, *, denial: bool = True) -> M
     return scope_of(browser, {"type": "websocket", "scheme": "wss", "extensions": extensions, "subprotocols": []})
 
 
-def messages(*queue: Message) -> Callable[[], Awaitable[Message]]:
-    """Return a `receive` that hands out these messages, and then waits for ever."""
+def messages(*queue: Message, until: asyncio.Event | None = None) -> Callable[[], Awaitable[Message]]:
+    """Return a `receive` that hands out these messages, and then waits for ever, or hangs up when `until` is set."""
     waiting = [*queue]
 
     async def receive() -> Message:
         if waiting:
             return waiting.pop(0)
-        return await asyncio.Future()
+        await (asyncio.Future() if until is None else until.wait())
+        return {"type": "websocket.disconnect", "code": 1000}
 
     return receive
 

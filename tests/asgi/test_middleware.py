@@ -33,7 +33,7 @@ from holdall import (
     set_current_session,
 )
 from holdall.testing import FakeClock, RecordingStores
-from holdall_asgi import Session, SessionMiddleware, load_session
+from holdall_asgi import Session, SessionMiddleware, load_session, revoke, sessions_of
 from holdall_stores import Memory, Stores, in_threads
 
 from tests.asgi.support import (
@@ -979,3 +979,69 @@ def test_the_receipt_is_driven_once(monkeypatch: pytest.MonkeyPatch) -> None:
     called.clear()
     visit(middleware, site.browser)
     assert called == ["load", "commit", "finish"]
+
+
+def as_ada(**values: Any) -> Callable[[holdall.Session], None]:
+    """Return what a page does that assigns these values, and binds the session."""
+
+    def act(session: holdall.Session) -> None:
+        session.update(values)
+        session.bind("ada", "a browser")
+
+    return act
+
+
+class TestBoundSessions:
+    """Sessions that are bound to somebody are listed and ended, and ask in time whether they were."""
+
+    @pytest.mark.parametrize("pad", ["", big()], ids=["cookie", "stored"])
+    @pytest.mark.parametrize("where", ["scope", "request", "middleware"])
+    def test_listing_and_revoking(self, pad: str, where: str) -> None:
+        """A request, its scope, and who has the middleware list somebody's sessions and end all but one."""
+        site, other = Site(), Browser()
+        for browser in (site.browser, other):
+            site.request(as_ada(pad=pad), browser)
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            sid = get_current_session().sid
+            if where == "middleware":
+                listed = await middleware.sessions_of("ada")
+                await middleware.revoke("ada", except_sid=sid)
+            else:
+                connection = scope if where == "scope" else SimpleNamespace(scope=scope)
+                listed = await sessions_of(connection, "ada")
+                await revoke(connection, "ada", except_sid=sid)
+            await respond(send, repr([bound.label for bound in listed]).encode())
+
+        middleware = wrap(app, stores=site.stores, clock=site.clock)
+        assert visit(middleware, site.browser).body == b"['a browser', 'a browser']"
+        site.clock.advance(61)
+        assert site.read() == {"pad": pad}
+        assert site.read(other) == {}
+
+    def test_outside_of_the_middleware(self) -> None:
+        """Where no middleware handles the request, that is said."""
+        for flow in (revoke({}, "ada"), sessions_of({}, "ada")):
+            with pytest.raises(UsageError, match="SessionMiddleware"):
+                asyncio.run(flow)
+
+    @pytest.mark.parametrize("eager", [True, False])
+    def test_a_session_in_the_cookie_asks_first(self, eager: bool) -> None:
+        """When it is time to ask, a session in the cookie does before the application runs, or when it is awaited."""
+        site = Site(eager=eager)
+        site.request(as_ada(n=1))
+        assert site.did == ["get durable", "put durable"]
+        assert site.request(lambda session: session["n"]) == 1
+        assert site.did == []
+        site.clock.advance(61)
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if not eager:
+                with pytest.raises(SessionNotLoaded):
+                    get_current_session()["n"]
+                await load_session(scope)
+            await respond(send, repr(get_current_session()["n"]).encode())
+
+        middleware = wrap(app, stores=site.stores, clock=site.clock, eager=eager)
+        assert visit(middleware, site.browser).body == b"1"
+        assert site.did == ["get durable"]

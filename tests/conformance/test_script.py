@@ -31,6 +31,7 @@ def test_every_operation_can_be_done() -> None:
         **dict.fromkeys(("set", "setdefault", "set_quick"), ("key", 1)),
         **dict.fromkeys(("update", "merge"), ({"key": 1},)),
         "append": ("list", 1),
+        "bind": ("ada",),
         "incr": ("n",),
     }
     for name in OPERATIONS:

@@ -21,6 +21,16 @@ def test_visits_tell_all() -> None:
     site.close()
 
 
+def test_revoke_elsewhere() -> None:
+    """Another process of the application, with a memory of its own, ends the sessions of a principal."""
+    site = Site(Sound())
+    site.visit(("set", "n", 1), ("bind", "ada"))
+    site.revoke_elsewhere("ada")
+    assert site.visit(("names",)).results == [["n"]]
+    site.clock.advance(61)
+    assert site.visit(("names",)).results == [[]]
+
+
 def test_options_reach_the_adapter() -> None:
     """Options are the adapter's, and `limit` that of its stores."""
     site = Site(Sound(), cookie_only_threshold=0, limit=10)

@@ -333,6 +333,8 @@ def read_record(plain: bytes) -> Any:
 
 def open_stored(settings: Any, tier: str, key: str, value: str) -> Any:
     """Return what a store's value says; None for what does not open."""
+    if key.startswith("p"):
+        return open_list(settings, key, value)
     kind = "entry" if tier == "cache" and not settings["no_datastore"] else "record"
     seal = open_seal(settings, bytes.fromhex(value), kind, key)
     if seal is None:
@@ -342,6 +344,16 @@ def open_stored(settings: Any, tier: str, key: str, value: str) -> Any:
         return {"seal": seal, "record": read_record(plain)}
     version, confirmed = struct.unpack(">QQ", plain[:16])
     return {"seal": seal, "version": version, "confirmed": confirmed, "record": read_record(plain[16:])}
+
+
+def open_list(settings: Any, key: str, value: str) -> Any:
+    """Return the sessions on a principal's list; None for what does not open."""
+    seal = open_seal(settings, bytes.fromhex(value), "principal", key)
+    if seal is None:
+        return None
+    plain = bytes.fromhex(seal["plaintext"])
+    assert plain[0] == 1
+    return {"seal": seal, "sessions": read_payload(plain[1:])}
 
 
 # -- the reader: a session ---------------------------------------------------------------------------------------------
@@ -377,16 +389,36 @@ def rank(token: Any) -> tuple[int, int, int]:
 def read_session(settings: Any, header: str | None, now_ms: int, store: Any) -> Any:
     """Return what a session holds; None if there is none."""
     token = choose(settings, header or "", now_ms / 1000)
-    if token is None or token["values"] is not None:
-        return token and token["values"]
+    if token is None:
+        return None
     key = "s" + hashlib.sha256(b"holdall/sid" + bytes.fromhex(token["sid"])).hexdigest()
+    found = token if token["values"] is not None else read_stored(settings, token, key, now_ms, store)
+    if found is None or is_refused(settings, found["bond"] or token["bond"], key, now_ms, store):
+        return None
+    return found["values"]
+
+
+def is_refused(settings: Any, bond: str, key: str, now_ms: int, store: Any) -> bool:
+    """Tell whether a session is bound to somebody whose list does not have it, or has it as ended."""
+    if not bond or settings["no_datastore"]:
+        return False
+    principal = look_up(settings, store, "durable", f"p{bond}", now_ms)
+    sessions = {} if principal is None else dict(principal["sessions"])
+    if key[:33] not in sessions:
+        return True
+    _, (_, _, _, _, _, ended, _) = sessions[key[:33]]
+    return bool(ended != ["int", "0"])
+
+
+def read_stored(settings: Any, token: Any, key: str, now_ms: int, store: Any) -> Any:
+    """Return the record that a reference counts for; None if there is none."""
     if not settings["no_datastore"]:
         entry = look_up(settings, store, "cache", key, now_ms)
         if entry is not None and entry["record"] is not None and entry["record"]["kind"] == "data":
             record, age, trust = entry["record"], now_ms - entry["confirmed"], settings["cache_trust"] * 1000
             is_trusted = -min(5000, trust) <= age < trust
             if is_trusted and record["revision"] >= token["revision"] and now_ms < record["expires"] * 1000:
-                return record["values"]
+                return record
     found = look_up(settings, store, "cache" if settings["no_datastore"] else "durable", key, now_ms)
     if found is None:
         return None
@@ -395,7 +427,7 @@ def read_session(settings: Any, header: str | None, now_ms: int, store: Any) -> 
         raise UnreadableError
     if record["kind"] != "data" or now_ms >= record["expires"] * 1000:
         return None
-    return None if settings["no_datastore"] and record["revision"] < token["revision"] else record["values"]
+    return None if settings["no_datastore"] and record["revision"] < token["revision"] else record
 
 
 def look_up(settings: Any, store: Any, tier: str, key: str, now_ms: int) -> Any:
@@ -491,6 +523,28 @@ def test_what_is_refused_had_opened() -> None:
             assert not [name for name, _ in vector["out"].get("headers", []) if name == "Set-Cookie"]
 
 
+def test_whom_a_session_is_bound_to() -> None:
+    """From the page alone a principal's list is found by the principal, and has what was said of each session."""
+    binding = [(vector, does) for vector in VECTORS for does in vector["does"] if does[0] == "bind"]
+    assert len(binding) == 3
+    for vector, (_, principal, *label) in binding:
+        audience = vector["settings"]["audience"].encode()
+        named = b"holdall/principal" + struct.pack(">I", len(audience)) + audience + principal.encode()
+        bond = hashlib.sha256(named).digest()[:16].hex()
+        (cookie,) = vector["decoded"]["cookies_out"]
+        key = "s" + hashlib.sha256(b"holdall/sid" + bytes.fromhex(cookie["token"]["sid"])).hexdigest()
+        (listed,) = [layers for layers in vector["decoded"]["commands"] if layers and "sessions" in layers]
+        now = ["int", str(vector["now_ms"] // 1000)]
+        kind, (public_id, created, seen, expires, said, *ended) = dict(listed["sessions"])[key[:33]]
+
+        assert cookie["token"]["bond"] == bond
+        assert [put["key"] for put in vector["out"]["commands"] if put["key"].startswith("p")] == [f"p{bond}"] * 2
+        assert (kind, public_id[0], created, seen) == ("tuple", "str", now, now)
+        assert int(expires[1]) >= cookie["token"]["expires"]
+        assert said == (["str", label[0]] if label else ["none"])
+        assert ended == [["int", "0"], ["int", "0"]]
+
+
 def test_everything_of_the_format_occurs() -> None:
     """The vectors hold every kind of token, record and marker, with every flag set and not set."""
     cookies, held = [], []
@@ -498,7 +552,8 @@ def test_everything_of_the_format_occurs() -> None:
         cookies += [*vector["decoded"]["cookies_in"], *vector["decoded"]["cookies_out"]]
         held += [layers for layers in vector["decoded"]["commands"] if layers]
     tokens = [cookie["token"] for cookie in cookies]
-    records = [layers["record"] for layers in held]
+    records = [layers["record"] for layers in held if "record" in layers]
+    lists = [session for layers in held for _, (_, session) in layers.get("sessions", ())]
     data = [record for record in records if record["kind"] == "data"]
 
     assert {(token["ssl_only"], token["browser"]) for token in tokens} >= {(False, False), (True, False), (False, True)}
@@ -510,6 +565,9 @@ def test_everything_of_the_format_occurs() -> None:
     assert {record["origin"] is None for record in data} == {True, False}
     assert {record["changed"] is None for record in data} == {True, False}
     assert {len(record["writes"]) for record in data} >= {1, 2}
+    assert {bool(each["bond"]) for each in tokens} == {bool(each["bond"]) for each in data} == {True, False}
+    assert {session[-1][1] for session in lists} == {"0", "2", "4"}
+    assert {session[4][0] for session in lists} == {"none", "str"}
     assert {(record["ssl_only"], record["browser"]) for record in data} >= {
         (False, False),
         (True, False),

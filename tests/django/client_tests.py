@@ -4,9 +4,20 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.test import AsyncClient, Client, TestCase
+from holdall import UsageError
+from holdall_django import arevoke, asessions_of, revoke, sessions_of
 from holdall_django.engine import SessionStore
+from holdall_stores import Memory, Stores
 
 SIZES = (10, 20_000)
+PASSWORDS = {"old_password": "secret", "new_password1": "secret", "new_password2": "secret"}
+
+
+def copy_of(client: Client) -> Client:
+    """Return another client with a copy of the cookies."""
+    thief = Client()
+    thief.cookies.load(client.cookies.output(header="", attrs=[], sep=";"))
+    return thief
 
 
 class ClientTests(TestCase):  # type: ignore[misc]
@@ -59,6 +70,74 @@ class ClientTests(TestCase):  # type: ignore[misc]
                 client.logout()
                 assert client.get("/admin/").status_code == 302
                 assert not SessionStore().exists(key)
+
+    def test_login_binds(self) -> None:
+        """A login binds the session to its user; a copied cookie opens nothing after the logout, or a new id."""
+        for size, client, _ in self.each:
+            for is_form in (False, True):
+                client.get(f"/count?size={size}")
+                self.log_in(client, is_form=is_form)
+                assert len(sessions_of(self.user)) == 1
+                thief = copy_of(client)
+                assert thief.get("/admin/").status_code == 200
+                client.post("/admin/password_change/", PASSWORDS)  # which gives the session a new id
+                self.user.refresh_from_db()
+                assert len(sessions_of(self.user)) == 1
+                assert client.get("/admin/").status_code == 200
+                assert thief.get("/admin/").status_code == 302
+                thief = copy_of(client)
+                assert thief.get("/admin/").status_code == 200
+                if is_form:
+                    client.post("/admin/logout/")
+                else:
+                    client.logout()
+                assert sessions_of(self.user) == []
+                assert thief.get("/admin/").status_code == 302
+
+    def test_revoke(self) -> None:
+        """revoke() ends all sessions of a user but the one that is spared, and the user can log in again."""
+        (size, one, _), (_, other, _) = self.each
+        for client in (one, other):
+            client.get(f"/count?size={size}")
+            self.log_in(client, is_form=True)
+        revoke(self.user, except_sid=one.session.sid)
+        assert [client.get("/admin/").status_code for client in (one, other)] == [200, 302]
+        assert len(sessions_of(self.user)) == 1
+        revoke(self.user)
+        assert [client.get("/admin/").status_code for client in (one, other)] == [302, 302]
+        self.log_in(other, is_form=False)
+        assert other.get("/admin/").status_code == 200
+
+    def test_another_user_over_the_first(self) -> None:
+        """Another user's login over the first's ends the session of the first, whoever has its cookie."""
+        bob = User.objects.create_user("bob", is_staff=True)
+        for size, client, _ in self.each:
+            client.get(f"/count?size={size}")
+            self.log_in(client, is_form=True)
+            thief = copy_of(client)
+            client.force_login(bob)
+            assert sessions_of(self.user) == []
+            assert thief.get("/admin/").status_code == 302
+            assert client.get("/admin/").status_code == 200
+            client.logout()
+
+    def test_where_nothing_is_bound(self) -> None:
+        """With revocation_check None, or without a durable store, users log in and out, and nothing is bound."""
+        for options in ({"revocation_check": None}, {"no_datastore": True, "stores": Stores(cache=Memory())}):
+            with self.settings(HOLDALL=options):
+                for _, client, _ in self.each:
+                    self.log_in(client, is_form=True)
+                    assert client.get("/admin/").status_code == 200
+                    client.post("/admin/logout/")
+                    assert client.get("/admin/").status_code == 302
+                with self.assertRaisesMessage(UsageError, "durable tier"):
+                    sessions_of(self.user)
+
+    def log_in(self, client: Client, *, is_form: bool) -> None:
+        if is_form:
+            assert client.post("/admin/login/", {"username": "ada", "password": "secret"}).status_code == 302
+        else:
+            client.force_login(self.user)
 
     def test_wrong_password(self) -> None:
         """client.login() with a wrong password is False."""
@@ -119,9 +198,13 @@ class ClientTests(TestCase):  # type: ignore[misc]
             await session.asave()
             assert (await client.get("/acount")).json()["n"] == 6
             await client.aforce_login(self.user)
+            assert len(await asessions_of(self.user)) == 1
             assert (await client.get("/admin/")).status_code == 200
             assert (await client.get("/acount")).json()["payload"] == size
             await client.alogout()
             assert (await client.get("/admin/")).status_code == 302
+            assert await asessions_of(self.user) == []
             assert await client.alogin(username="ada", password="secret")
             assert (await client.get("/admin/")).status_code == 200
+            await arevoke(self.user)
+            assert (await client.get("/admin/")).status_code == 302

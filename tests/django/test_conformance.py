@@ -105,6 +105,7 @@ class DjangoASGI(Django):
     """An asynchronous view behind the ASGI handler, which loads the session off the event loop before it is used."""
 
     handler = ASGIHandler
+    asks_first = True
 
     def call(self, handler: Any, request: Request) -> Response:
         """Do what an ASGI server does."""

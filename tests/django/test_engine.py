@@ -469,6 +469,19 @@ def test_load_tells_what_was_saved(site: Site) -> None:
     assert store.load() == {"n": 1}
 
 
+def test_load_looks_at_the_key(site: Site) -> None:
+    """After load() a key that opens nothing is forgotten, as at every other look."""
+    for key in ("ref.unknown-key", "unknown-key"):
+        store = SessionStore(key)
+        assert store.session_key == key
+        assert store.load() == {}
+        assert store.session_key is None
+    key = stored(n=1)
+    store = SessionStore(key)
+    store.load()
+    assert store.session_key == key
+
+
 def test_djangos_middleware(site: Site) -> None:
     """Under Django's own middleware sessions of any size work all the same, in stores."""
     middleware = DjangoSessionMiddleware(lambda request: (request.session.update(v=LARGE), HttpResponse())[1])
@@ -577,6 +590,29 @@ def test_touching_what_is_in_the_cookie(site: Site) -> None:
     assert site.arequest(lambda request: request.session["n"]) == 1
     site.arequest(lambda request: request.session.update(n=2))
     assert site.read() == {"n": 2}
+
+
+def test_touching_a_bound_session(site: Site) -> None:
+    """A bound session in the cookie, too, is read in an event loop like anywhere else, though it is time to ask."""
+    site.put(n=1)
+    site.request(lambda request: request.session.bind("ada"))
+    for commands in ([], ["get durable"]):
+        assert site.did is not None
+        assert site.arequest(lambda request: request.session["n"]) == 1
+        assert site.did == commands
+        site.clock.advance(61)
+
+
+def test_touching_a_stored_session_asks_nothing_first(site: Site) -> None:
+    """A stored session that is bound is neither loaded nor asked about before a view of an event loop touches it."""
+    site.put(v=LARGE)
+    site.request(lambda request: request.session.bind("ada"))
+    site.clock.advance(61)
+    assert site.did is not None
+    site.arequest(lambda request: None)
+    assert site.did == []
+    assert "Vary" not in dict(site.response.headers)
+    assert site.arequest(lambda request: request.session.aget("v")) == LARGE
 
 
 def test_set_expiry_with_a_timedelta(site: Site) -> None:

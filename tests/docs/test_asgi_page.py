@@ -45,6 +45,19 @@ def test_starlette(page: dict[str, Any], tmp_path: Path) -> None:
     assert not (tmp_path / "holdall.sqlite3").exists()
 
 
+def test_log_out_everywhere(page: dict[str, Any]) -> None:
+    """Somebody's sessions are listed with their browsers, and all but the one that asked end, also for a thief."""
+    mine, other = (TestClient(page["app"], base_url=HTTPS, headers={"user-agent": name}) for name in ("one", "two"))
+    for client in (mine, other):
+        assert client.get("/sign-in/Ada").text == "signed in"
+    thief = TestClient(page["app"], base_url=HTTPS, cookies=dict(other.cookies))
+    assert {each["label"] for each in mine.get("/my-sessions").json()} == {"one", "two"}
+    assert len(thief.get("/my-sessions").json()) == 2
+    assert mine.get("/log-out-elsewhere").text == "only this browser is left"
+    assert [each["label"] for each in mine.get("/my-sessions").json()] == ["one"]
+    assert [client.get("/").text for client in (other, thief)] == ["visit 1", "visit 1"]
+
+
 def test_fastapi(page: dict[str, Any]) -> None:
     """The typed dependency counts."""
     client = TestClient(page["api"], base_url=HTTPS)

@@ -39,7 +39,7 @@ def run(tmp_path: Path) -> Run:
 
 def test_every_example_is_in_a_file() -> None:
     """Every example of the page says which file it is for."""
-    assert len(BLOCKS) == PAGE.count("```python\n") >= 9
+    assert len(BLOCKS) == PAGE.count("```python\n") >= 11
 
 
 def test_the_project_passes_its_tests(run: Run, tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_the_project_passes_its_tests(run: Run, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     done = run("manage.py", "test")
     assert done.returncode == 0, done.stderr
-    assert "Ran 5 tests" in done.stderr
+    assert "Ran 6 tests" in done.stderr
     assert not (tmp_path / "holdall.sqlite3").exists()
 
 

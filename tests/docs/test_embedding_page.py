@@ -31,5 +31,26 @@ def test_embedding_example_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert names["handle"]([browser.header], view)[0] == 503
 
 
+def test_bound_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example's two functions list and end the sessions that are bound to somebody."""
+    monkeypatch.chdir(tmp_path)
+    names = execute("\n".join(blocks("docs/embedding.md")))
+    browser = Browser()
+
+    def view(session: Session) -> tuple[int, list[tuple[str, str]], bytes]:
+        if not session.is_active():
+            session.bind("ada", "a browser")
+        return 200, [], b""
+
+    browser.receive(names["handle"]([browser.header], view)[1])
+    assert names["browsers_of"]("ada") == ["a browser"]
+    names["log_out_everywhere"]("ada")
+    assert names["browsers_of"]("ada") == []
+    session = names["manager"].open(browser.header).session
+    assert not session.get("n")
+    assert not session.is_active()
+    names["stores"].close()
+
+
 def _down(_: object) -> None:
     raise StoreUnavailable("down")

@@ -61,6 +61,26 @@ def test_login(page: dict[str, Any]) -> None:
     assert value_of(client, "session") is None
 
 
+def test_log_out_everywhere(page: dict[str, Any]) -> None:
+    """Somebody's sessions are listed with their browsers, and all but the one that asked end."""
+    mine, other, thief = (page["app"].test_client() for _ in range(3))
+    for client, name in ((mine, "Firefox"), (other, "Chrome")):
+        assert client.get("/sign-in/Ada", headers={"User-Agent": name}).text == "signed in"
+    thief.set_cookie("session", value_of(other, "session") or "")
+    assert {each["label"] for each in mine.get("/my-sessions").get_json()} == {"Firefox", "Chrome"}
+    assert mine.get("/log-out-elsewhere").text == "only this browser is left"
+    assert [each["label"] for each in mine.get("/my-sessions").get_json()] == ["Firefox"]
+    for client in (other, thief):
+        with client:
+            client.get("/")
+            assert "user" not in page["session"]
+    thief.set_cookie("session", value_of(mine, "session") or "")
+    mine.get("/logout")
+    with thief:
+        thief.get("/")
+        assert "user" not in page["session"]
+
+
 def test_factory(page: dict[str, Any]) -> None:
     """The factory's applications each have their sessions."""
     for _ in range(2):

@@ -326,3 +326,50 @@ def test_interface_is_one_per_application() -> None:
     first, second = (app.session_interface for app in apps)
     assert isinstance(first, HoldallInterface)
     assert first is not second
+
+
+def bind(session: FlaskSession) -> str | None:
+    session.bind("ada", "a browser")
+    return session.sid
+
+
+@pytest.mark.parametrize("size", [10, 20_000])
+def test_bound_sessions(size: int) -> None:
+    """`sessions_of` lists the sessions bound to somebody, and `revoke` ends them, but the one that asked."""
+    site = Site()
+    mine, other = site.client, site.app.test_client()
+    for client in (mine, other):
+        site.request(put(pad=big(size)), client)
+        site.request(bind, client)
+
+    def log_out_the_others(session: FlaskSession) -> list[str | None]:
+        labels = [bound.label for bound in site.holdall.sessions_of("ada")]
+        site.holdall.revoke("ada", except_sid=session.sid)
+        return labels
+
+    assert site.request(log_out_the_others, mine) == ["a browser"] * 2
+    assert site.read(mine) == {"pad": big(size)}
+    assert site.read(other) == {}
+    with site.app.app_context():
+        assert len(site.holdall.sessions_of("ada")) == 1
+        site.holdall.revoke("ada")
+    assert site.read(mine) == {}
+
+
+def test_bound_and_empty() -> None:
+    """A session that was begun by binding it stays, though nothing is in it."""
+    site = Site()
+    site.request(bind)
+    assert site.request(lambda session: session.is_active())
+
+
+def test_unkeyed_session_cannot_be_bound() -> None:
+    """Without a key, binding says what is missing."""
+    site = Site({"SECRET_KEY": None})
+    session: Any
+    with site.app.test_request_context():
+        session = flask.session
+        with pytest.raises(RuntimeError, match="SECRET_KEY"):
+            session.bind("ada")
+        with pytest.raises(UsageError, match="no key"):
+            site.holdall.revoke("ada")

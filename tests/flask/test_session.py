@@ -155,6 +155,7 @@ class TestModified:
             lambda session: session.incr("n"),
             lambda session: session.set_quick("q", 1),
             lambda session: session.regenerate_id(),
+            lambda session: session.bind("ada"),
         ]
         for change in changes:
             site.request(put(a=1, early=False))

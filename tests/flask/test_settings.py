@@ -52,6 +52,14 @@ class TestPrecedence:
         both = manager_of(make_app(**{setting: other}), **{argument: value})
         assert read(both.settings) == value.total_seconds()
 
+    def test_revocation_check(self) -> None:
+        """HOLDALL_REVOCATION_CHECK may be seconds; False, or the argument None, binds no session; None is 60."""
+        for given, expected in ((None, 60_000), (5, 5000), (timedelta(seconds=6), 6000), (0, 0), (False, None)):
+            assert manager_of(make_app(HOLDALL_REVOCATION_CHECK=given)).settings.revocation_check == expected
+        both = manager_of(make_app(HOLDALL_REVOCATION_CHECK=5), revocation_check=None)
+        assert both.settings.revocation_check is None
+        assert "HOLDALL_REVOCATION_CHECK" in refusal(make_app(HOLDALL_REVOCATION_CHECK=True))
+
     @pytest.mark.parametrize(
         ("argument", "value", "other"),
         [("cookie_only_threshold", 100, 0), ("audience", "shop", "forum"), ("save_on_error", True, False)],

@@ -2,8 +2,8 @@
 
 Each application is in `served_*.py`, in its framework's own idiom. They have the same pages: `/show`; `/visit` counts;
 `/incr` counts so that requests that overlap all count; `/put?key=&size=` assigns text of that many characters; `/fill`
-assigns a value of every type; `/login` gives the session a new id; `/logout` ends it. Each says what the session then
-holds, or sends the browser on to the address in `?then=`.
+assigns a value of every type; `/login` gives the session a new id and binds it; `/logout` ends it. Each says what the
+session then holds, or sends the browser on to the address in `?then=`.
 
 The environment has the key in HOLDALL_TEST_KEY and the URLs of the stores in HOLDALL_TEST_CACHE and
 HOLDALL_TEST_DURABLE.
@@ -29,6 +29,8 @@ from markupsafe import Markup
 
 COOKIE = "walk"
 AUDIENCE = "together"
+PRINCIPAL = "ada"
+"""Whose session it is after a login."""
 
 
 def key() -> str:
@@ -43,11 +45,12 @@ def urls() -> dict[str, str]:
 
 def options() -> dict[str, Any]:
     """Return the arguments of all applications that take those of `SessionManager`, and `stores`."""
+    given = urls()
     return {
         "cookie_key": key(),
         "cookie": CookieOptions(name=COOKIE),
         "audience": AUDIENCE,
-        "stores": Stores.from_urls(**urls()),
+        "stores": Stores.from_urls(cache=given["cache"], durable=given["durable"]),
     }
 
 

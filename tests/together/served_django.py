@@ -44,6 +44,7 @@ def fill(request: HttpRequest) -> None:
 
 def login(request: HttpRequest) -> None:
     request.session.cycle_key()
+    request.session.bind(pages.PRINCIPAL)
 
 
 def logout(request: HttpRequest) -> None:

@@ -25,6 +25,7 @@ def fill() -> None:
 
 def login() -> None:
     get_current_session().regenerate_id()
+    get_current_session().bind(pages.PRINCIPAL)
 
 
 def logout() -> None:

@@ -28,6 +28,7 @@ def view(path: str, session: Session) -> Answer:
             session.update(pages.VALUES)
         case "/login":
             session.regenerate_id()
+            session.bind(pages.PRINCIPAL)
         case "/logout":
             session.terminate()
     if "then" in query:

@@ -21,6 +21,7 @@ async def handle(name: str) -> ResponseReturnValue:
             session.update(pages.VALUES)
         case "login":
             get_current_session().regenerate_id()
+            get_current_session().bind(pages.PRINCIPAL)
         case "logout":
             session.clear()
     return redirect(request.args["then"], 303) if "then" in request.args else pages.page(session)

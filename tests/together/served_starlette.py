@@ -23,6 +23,7 @@ async def handle(request: Request) -> Response:
             request.session.update(pages.VALUES)
         case "login":
             request.session.regenerate_id()  # type: ignore[attr-defined]
+            request.session.bind(pages.PRINCIPAL)  # type: ignore[attr-defined]
         case "logout":
             request.session.terminate()  # type: ignore[attr-defined]
     return RedirectResponse(query["then"], 303) if "then" in query else HTMLResponse(pages.page(request.session))

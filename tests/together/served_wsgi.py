@@ -24,6 +24,7 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
             session.update(pages.VALUES)
         case "/login":
             session.regenerate_id()
+            session.bind(pages.PRINCIPAL)
         case "/logout":
             session.terminate()
     if "then" in query:

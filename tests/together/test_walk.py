@@ -139,6 +139,20 @@ def test_new_id(browser: Browser, framework: str, size: int) -> None:
             assert kept.visit(each, "show") == {}
 
 
+@SMALL_OR_LARGE
+@EACH
+def test_logging_out_of_a_bound_session(browser: Browser, framework: str, size: int) -> None:
+    """Logged in by one framework and out by another, a session is worth nothing to who kept its cookie, in any size."""
+    for other in others(framework)[:2]:
+        begun = begin(browser, other, size)
+        assert browser.visit(framework, "login") == begun
+        kept = browser.copy()
+        assert browser.visit(other, "logout") == {}
+        assert browser.cookies == []
+        for each in others(framework):  # that one was told a moment ago that it lives
+            assert kept.visit(each, "show") == {}
+
+
 def test_cache_loss(browser: Browser, own_memcached: MemcachedServer) -> None:
     """All frameworks read a large session from memcached, and once that has forgotten it, from Datastore."""
     begun = begin(browser, FRAMEWORKS[-1], LARGE)

@@ -964,3 +964,28 @@ class TestDefaultStores:
         assert path.stat().st_mode & 0o777 == 0o600
         assert site.read()["big"] == big()
         site.app.stores.close()  # type: ignore[attr-defined]
+
+
+def as_ada(**values: Any) -> Callable[[holdall.Session], None]:
+    """Return what a page does that assigns these values, and binds the session."""
+
+    def act(session: holdall.Session) -> None:
+        session.update(values)
+        session.bind("ada", "a browser")
+
+    return act
+
+
+@pytest.mark.parametrize("pad", ["", "x" * 20_000], ids=["cookie", "stored"])
+def test_bound_sessions(pad: str) -> None:
+    """`sessions_of` lists the sessions bound to somebody, and `revoke` ends them, but the one that asked."""
+    site, other = Site(), Browser()
+    for browser in (site.browser, other):
+        site.request(as_ada(pad=pad), browser)
+    assert [bound.label for bound in site.app.sessions_of("ada")] == ["a browser"] * 2
+    site.request(lambda session: site.app.revoke("ada", except_sid=session.sid))
+    assert site.read() == {"pad": pad}
+    assert site.read(other) == {}
+    site.app.revoke("ada")
+    assert site.app.sessions_of("ada") == []
+    assert site.read() == {}

@@ -15,4 +15,6 @@ from holdall import set_current_session as set_current_session
 
 from holdall_asgi.middleware import SessionMiddleware as SessionMiddleware
 from holdall_asgi.middleware import load_session as load_session
+from holdall_asgi.middleware import revoke as revoke
+from holdall_asgi.middleware import sessions_of as sessions_of
 from holdall_asgi.session import Session as Session

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 import holdall
 from holdall import (
     AsyncStoresLike,
+    BoundSession,
     Exchange,
     Finished,
     Flow,
@@ -141,6 +142,14 @@ class SessionMiddleware:
             current_session.reset(session_token)
         await _to_the_end(exchange.finish(), self.stores)
 
+    async def revoke(self, principal: str, *, except_sid: str | None = None) -> None:
+        """End all sessions bound to a principal, now; see `holdall.SessionManager.revoke`."""
+        await _to_the_end(self.manager.revoke(principal, except_sid=except_sid), self.stores)
+
+    async def sessions_of(self, principal: str) -> list[BoundSession]:
+        """Return the sessions bound to a principal; see `holdall.SessionManager.sessions_of`."""
+        return await arun(self.manager.sessions_of(principal), self.stores)
+
     def commit_options(self, session: holdall.Session) -> CommitOptions:  # noqa: ARG002 (for those that override it)
         """For adapters of frameworks whose sessions slide: called when a response starts, see `Exchange.commit`."""
         return {}
@@ -152,23 +161,37 @@ async def load_session(connection: Any) -> holdall.Session:
     Needed with `eager=False` only. Raises `SessionUnavailable` if the store does not answer, `UsageError` outside
     `SessionMiddleware`.
     """
+    return await _found(connection, "load_session").load()
+
+
+async def revoke(connection: Any, principal: str, *, except_sid: str | None = None) -> None:
+    """`SessionMiddleware.revoke` of the middleware that handles this request, websocket or scope."""
+    await _found(connection, "revoke").middleware.revoke(principal, except_sid=except_sid)
+
+
+async def sessions_of(connection: Any, principal: str) -> list[BoundSession]:
+    """`SessionMiddleware.sessions_of` of the middleware that handles this request, websocket or scope."""
+    return await _found(connection, "sessions_of").middleware.sessions_of(principal)
+
+
+def _found(connection: Any, who: str) -> "_Connection":
     scope = getattr(connection, "scope", connection)
     here = scope.get(_CONNECTION) if isinstance(scope, MutableMapping) else None
     if not isinstance(here, _Connection):
         raise UsageError(
-            "load_session() needs a request, a websocket or a scope, while it is handled by an application that is "
-            "wrapped in holdall_asgi.SessionMiddleware"
+            f"{who}() needs a request, a websocket or a scope, while it is handled by an application that is wrapped "
+            "in holdall_asgi.SessionMiddleware"
         )
-    return await here.load()
+    return here
 
 
 class _Connection:
     """One request, or one websocket: the application's `send`, and what has become of its session."""
 
-    __slots__ = ("_committed", "_exchange", "_middleware", "_send", "_unloaded", "refused", "started")
+    __slots__ = ("_committed", "_exchange", "_send", "_unloaded", "middleware", "refused", "started")
 
     def __init__(self, middleware: SessionMiddleware, exchange: Exchange, send: Send) -> None:
-        self._middleware = middleware
+        self.middleware = middleware
         self._exchange = exchange
         self._send = send
         self._unloaded = False  # its store did not answer
@@ -185,7 +208,7 @@ class _Connection:
     async def fetch(self, flow: Flow[None]) -> None:
         """Drive a flow that loads the session, and note whether it could be loaded."""
         try:
-            await arun(flow, self._middleware.stores)
+            await arun(flow, self.middleware.stores)
         except SessionUnavailable:
             self._unloaded = True
             raise
@@ -214,12 +237,12 @@ class _Connection:
                 await self._send({"type": "websocket.close", "code": _TRY_AGAIN_LATER})
                 return
         await self._send({"type": f"{kind}.start", "status": 503, "headers": [*_REFUSAL]})
-        await self._send({"type": f"{kind}.body", "body": _UNAVAILABLE})
+        await self._send({"type": f"{kind}.body", "body": _UNAVAILABLE, "more_body": False})
 
     async def _start(self, message: Message, scope: Scope) -> None:
         """Commit the session, and start the response with the headers that come of it."""
         self._adopt()
-        exchange, middleware = self._exchange, self._middleware
+        exchange, middleware = self._exchange, self.middleware
         session = exchange.session
         _take_from_litestar(scope, session)
         is_accepted = message["type"] == "websocket.accept"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import holdall
 from holdall import (
     AsyncStoresLike,
+    BoundSession,
     CookieOptions,
     Exchange,
     ManagerOptions,
@@ -29,7 +30,7 @@ from holdall import (
 )
 from holdall_stores import Stores
 from markupsafe import Markup
-from quart import Quart
+from quart import Quart, current_app
 from quart.sessions import SessionInterface, SessionMixin
 
 from holdall_asgi.middleware import CommitOptions, SessionMiddleware
@@ -87,6 +88,7 @@ class QuartSession(Session, SessionMixin):
     exchange: Exchange | None = None
     """For the session interface: the exchange that opened this session where the middleware did not."""
     _resend = False
+    _asked_for = False
 
     @property
     def new(self) -> bool:  # type: ignore[override]  # mypy does not take a property for an attribute
@@ -104,9 +106,13 @@ class QuartSession(Session, SessionMixin):
         self.is_active()  # whoever marks a session has touched it
 
     @property
-    def accessed(self) -> bool:  # type: ignore[override]
-        """Whether the session was touched in this request."""
-        return self.is_accessed()
+    def accessed(self) -> bool:
+        """Whether the session was touched in this request, be it only as `quart.session` (since Quart 0.23)."""
+        return self._asked_for or self.is_accessed()
+
+    @accessed.setter
+    def accessed(self, value: bool) -> None:
+        self._asked_for = value  # no touch: Quart itself asks for every session when the request is through
 
 
 class Holdall:
@@ -144,6 +150,24 @@ class Holdall:
         app.session_interface = interface  # type: ignore[assignment]  # declared narrower than documented
         app.asgi_app = interface.serve  # type: ignore[method-assign]  # as Quart documents it
         app.before_serving(interface.check)
+
+    async def revoke(self, principal: str, *, except_sid: str | None = None) -> None:
+        """End all sessions bound to a principal, now; see `holdall.SessionManager.revoke`.
+
+        Raises `UsageError` if the application whose context is active has no sessions from Holdall.
+        """
+        await self._middleware().revoke(principal, except_sid=except_sid)
+
+    async def sessions_of(self, principal: str) -> list[BoundSession]:
+        """Return the sessions bound to a principal; see `revoke`, and `holdall.SessionManager.sessions_of`."""
+        return await self._middleware().sessions_of(principal)
+
+    @staticmethod
+    def _middleware() -> SessionMiddleware:
+        interface: Any = current_app.session_interface
+        if not isinstance(interface, QuartSessionInterface):
+            raise UsageError("the sessions of this application are not kept by Holdall: call init_app for it")
+        return interface.middleware
 
 
 class QuartSessionInterface(SessionInterface):
@@ -197,6 +221,8 @@ class QuartSessionInterface(SessionInterface):
         if unknown := sorted(name for name in config if name.startswith("HOLDALL_") and name not in known):
             raise UsageError(f"there is no setting {unknown[0]}: Holdall knows {', '.join(sorted(known))}")
         arguments = {name: config[setting] for name, setting in SETTINGS.items() if config.get(setting) is not None}
+        if arguments.get("revocation_check") is False:  # None would be: not set
+            arguments["revocation_check"] = None
         arguments.update(self._options)
         for name in _SPANS:
             if type(arguments.get(name)) in (int, float):  # seconds, as PERMANENT_SESSION_LIFETIME may be given

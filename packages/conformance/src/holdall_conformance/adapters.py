@@ -308,6 +308,97 @@ class AdapterConformance:
         visit = site.visit(("current", "set", "n", 1), ("get", "n"), ("set", "m", 2), ("current", "get", "m"))
         site.check(visit.results == [None, 1, None, 2], "get_current_session() is not the session of the request")
 
+    # -- sessions that are bound to somebody -------------------------------------------------------------------------
+
+    @tiers
+    @pytest.mark.parametrize("end", ["terminate", "regenerate_id", "start"])
+    def test_copied_cookie_of_bound_session_is_refused(self, site: Site, size: int, end: str) -> None:
+        """After a bound session ended, or got a new id, a copy of its cookie opens nothing, whatever its tier."""
+        site.visit(("set", "data", "x" * size), ("bind", "ada"))
+        copied = site.browser.copy()
+        read = site.visit(("names",), browser=copied).results
+        site.check(read == [["data"]], f"a bound session read {read[0]}")
+        site.visit((end,))
+        read = site.visit(("names",), ("is_active",), browser=copied).results
+        site.check(read == [[], False], f"after {end}() a copied cookie of a bound session opened {read[0]}")
+
+    @tiers
+    def test_bound_session_keeps_its_principal(self, site: Site, size: int) -> None:
+        """A bound session stays bound to the same principal when it gets a new id, and nobody else's ends with it."""
+        other = Browser()
+        site.visit(("set", "data", "x" * size), ("bind", "ada"))
+        site.visit(("set", "data", "x" * size), ("bind", "bob"), browser=other)
+        for browser in (site.browser, other):
+            site.visit(("regenerate_id",), browser=browser)
+        site.revoke_elsewhere("ada")
+        site.clock.advance(61)
+        site.check(site.visit(("names",)).results == [[]], "with a new id the session was nobody's")
+        read = site.visit(("names",), browser=other).results
+        site.check(read == [["data"]], "somebody else's session ended")
+
+    @tiers
+    def test_revoked_elsewhere(self, make: Any, size: int) -> None:
+        """A session that another process revoked is refused when `revocation_check` has passed, and can begin anew."""
+        site = make(revocation_check=timedelta(seconds=20))
+        site.visit(("set", "data", "x" * size), ("bind", "ada"))
+        site.check(site.visit(("names",)).results == [["data"]], "a bound session was not there at the next request")
+        site.revoke_elsewhere("ada")
+        site.clock.advance(21)
+        read = site.visit(("names",), ("is_active",)).results
+        site.check(read == [[], False], f"21 seconds after it was revoked elsewhere a session had {read[0]}")
+        site.visit(("set", "n", 1), ("bind", "ada"))
+        site.check(site.visit(("names",)).results == [["n"]], "after it was revoked no session could begin anew")
+
+    def test_bound_session_asks_once_per_interval(self, site: Site) -> None:
+        """A bound session in the cookie asks the durable store once per `revocation_check`, however often read."""
+        site.visit(("set", "n", 0), ("bind", "ada"))
+        asked = []
+        for _ in range(3):
+            asked.append(sum(len(site.visit(*LOOKS, ("incr", "n")).commands) for _ in range(3)))
+            site.clock.advance(61)
+        site.check(asked == [0, 1, 1], f"of three visits in each of three minutes a store was asked {asked} times")
+
+    def test_untouched_bound_session_costs_nothing(self, site: Site) -> None:
+        """A request that does not touch a bound session asks nothing, and its response stays as it was, cacheable."""
+        site.visit(("set", "n", 1), ("bind", "ada"))
+        self._check_untouched(site)
+        site.clock.advance(61)
+        if site.adapter.asks_first or site.adapter.loads_first:  # the one exemption
+            visit = site.visit()
+            site.check(len(visit.commands) == 1 and not visit.set_cookies, f"asking first did {visit.commands}")
+        self._check_untouched(site)
+
+    def _check_untouched(self, site: Site) -> None:
+        visit = site.visit()
+        site.check(not visit.commands, f"with a bound session an untouched request asked a store: {visit.commands}")
+        said = visit.set_cookies + visit.response.values("Vary")
+        site.check(not said, f"with a bound session the response of an untouched request says {said}")
+
+    def test_outage_is_no_logout_of_bound_sessions(self, site: Site) -> None:
+        """A bound session in the cookie goes on while no store answers, and asks when one does again."""
+        site.visit(("set", "n", 1), ("bind", "ada"))
+        site.revoke_elsewhere("ada")
+        site.clock.advance(61)
+        site.stores.down = {Tier.CACHE, Tier.DURABLE}
+        visit = site.visit(("get", "n"))
+        site.check(
+            (visit.response.status, visit.results) == (200, [1]),
+            f"while it could not be asked whether it was revoked, a session was a {visit.response.status} with "
+            f"{visit.results}",
+        )
+        site.stores.down = set()
+        site.check(site.visit(("get", "n")).results == [None], "after the outage a revoked session went on")
+
+    def test_unheard_logout_is_503(self, site: Site) -> None:
+        """A bound session that ends while nobody can be told is a 503 with the cookie kept, never "logged out"."""
+        site.visit(("set", "n", 1), ("bind", "ada"))
+        site.stores.down = {Tier.CACHE, Tier.DURABLE}
+        visit = site.visit(("terminate",))
+        site.check(visit.response.status == 503, f"a logout that nobody heard of was a {visit.response.status}")
+        site.check(not visit.set_cookies, f"a logout that nobody heard of set {names(visit)}")
+        site.stores.down = set()
+        site.check(site.visit(("get", "n")).results == [1], "a logout that nobody heard of logged out all the same")
+
     # -- HTTP manners ------------------------------------------------------------------------------------------------
 
     @tiers

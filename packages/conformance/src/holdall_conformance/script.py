@@ -55,6 +55,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "start": lambda session, *arguments, **options: session.start(*arguments, **options),
     "terminate": lambda session: session.terminate(),
     "regenerate_id": lambda session, *arguments: session.regenerate_id(*arguments),
+    "bind": lambda session, *arguments: session.bind(*arguments),
     "persist": lambda session: session.save(persist_even_if_using_cookie=True),
     "sid": lambda session: session.sid,
     "is_active": lambda session: session.is_active(),

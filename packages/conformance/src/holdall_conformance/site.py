@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from holdall import Command, StoresLike
+from holdall import Command, SessionManager, StoresLike, run
 from holdall.testing import FakeClock, RecordingStores
 
 from holdall_conformance.clients import Browser, Request, Response
@@ -32,6 +32,11 @@ class Adapter(ABC):
     """Every write moves the end of the session, to a lifetime from then."""
     loads_first: ClassVar[bool] = False
     """A session in a store is loaded before the application runs, touched or not."""
+    asks_first: ClassVar[bool] = False
+    """When it is time, a bound session in the cookie asks before the application runs, touched or not.
+
+    So does everyone who `loads_first`.
+    """
 
     @abstractmethod
     def build(self, application: Application, *, cookie_key: str, stores: StoresLike, **options: Any) -> Any:
@@ -100,6 +105,10 @@ class Site:
         response = self.adapter.send(self._built, Request(path, cookies))
         browser.receive(response)
         return Visit(self.application.results.get(path, []), response, self.stores.commands[before:])
+
+    def revoke_elsewhere(self, principal: str) -> None:
+        """End all sessions bound to a principal, in another process of the same application."""
+        run(SessionManager(KEY, clock=self.clock).revoke(principal), self.stores)
 
     def check(self, condition: object, what: str) -> None:
         """Fail the test, in words, unless the condition holds."""

@@ -157,7 +157,10 @@ def carry_out(
     out: Json = {}
     try:
         for operation in does:
-            _operate(exchange.session, operation, out)
+            if operation[0] == "revoke":
+                run(manager.revoke(operation[1]), stores)
+            else:
+                _operate(exchange.session, operation, out)
         headers = run(exchange.commit(status=200, headers=[]), stores)
         receipt = run(exchange.finish(), stores)
         out |= {"headers": headers, "tier": receipt.tier and receipt.tier.value, "durable": receipt.durable}
@@ -211,6 +214,8 @@ def _operate(session: Session, operation: Json, out: Json) -> None:
             session.save(persist_even_if_using_cookie=True)
         case "start":
             session.start(**arguments[0])
+        case "bind":
+            session.bind(*arguments)
         case _:
             {"clear": session.clear, "terminate": session.terminate, "regenerate_id": session.regenerate_id}[verb]()
 
@@ -239,6 +244,9 @@ class _Layers:
 
     def value(self, tier: str, key: str, value: str) -> Json:
         """Return what a store's value says; None if it does not open."""
+        if key.startswith("p"):
+            seal = self._open(bytes.fromhex(value), "principal", key)
+            return seal and {"seal": seal, "sessions": _values(unpack_map(bytes.fromhex(seal["plaintext"])[1:]))}
         for purpose in ("entry", "record") if tier == "cache" else ("record",):
             seal = self._open(bytes.fromhex(value), purpose, key)
             if seal is not None:
@@ -656,6 +664,43 @@ def ends() -> list[Vector]:
     return [*small.vectors, *large.vectors, *back.vectors, *over.vectors, *again.vectors]
 
 
+def bound() -> list[Vector]:
+    """Sessions that are bound to somebody."""
+    small = (
+        _Story("bound", cookie_only_threshold=_SMALL)
+        .request(
+            "small",
+            "A session in the cookie is bound: its principal's list begins, and its token says whose it is.",
+            ["set", "n", ["int", "1"]],
+            ["bind", "ada", "a browser"],
+        )
+        .request("small-read", "It is on the list.", ["read"])
+    )
+    before = small.header
+    small.request(
+        "small-regenerated",
+        "A new id: the list has the new one, and the old one as ended.",
+        ["regenerate_id"],
+    )
+    small.presents("small-old-id", "The old cookie opens, and is refused.", str(before))
+    small.request("promotion", "Its record says whose it is.", ["set", "long", _LONG])
+    small.request("stored-read", "Its record is read, and the list.", ["read"])
+    stored = small.header
+    small.request("stored-ended", "It ends: in the store, and on the list.", ["terminate"])
+    small.presents("stored-refused", "The copied reference is refused.", str(stored))
+    two = _Story("bound", cookie_only_threshold=_SMALL).request(
+        "unbound", "A session in the store is nobody's.", ["set", "long", _LONG]
+    )
+    unbound = two.header
+    two.request("stored", "It is bound, without a label.", ["bind", "ada"])
+    two.presents("stored-by-its-record", "A cookie of before that finds whose it is in the record.", str(unbound))
+    first, two.cookies = two.header, {}
+    two.request("second", "A second session of the same principal.", ["set", "n", ["int", "2"]], ["bind", "ada"])
+    two.request("revoked", "All sessions of the principal end, by one write.", ["revoke", "ada"], ["read"])
+    two.presents("revoked-stored", "The other one is refused as well, though its record stands.", str(first))
+    return [*small.vectors, *two.vectors]
+
+
 def refusals() -> list[Vector]:
     """What does not open, and therefore is no session."""
     name = "__Host-session"
@@ -812,6 +857,7 @@ def generate() -> dict[str, str]:
         "inline": {"vectors": inline()},
         "stored": {"vectors": stored()},
         "ends": {"vectors": ends()},
+        "bound": {"vectors": bound()},
         "refusals": {"vectors": refusals()},
         "values": values(),
     }

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
 from django.http import parse_cookie
 from django.utils.asyncio import async_unsafe
@@ -26,12 +27,14 @@ from holdall import (
     SessionManager,
     SessionUnavailable,
     StoresLike,
+    UsageError,
     current_session,
     run,
 )
 from holdall_stores import Stores, delete_expired_sessions
 
 from holdall_django.conf import backend, is_testing
+from holdall_django.principals import principal_of
 
 T = TypeVar("T")
 Steps = Generator[Any, Any, T]
@@ -88,6 +91,14 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         """For the middleware: whether a response has nothing to save and nothing to say."""
         return not (self._exchange.session.is_accessed() or self.set_cookies or self._is_renewed)
 
+    async def ask_first(self) -> None:
+        """For the middleware: have a session in the cookie ask now, if it is time, whether it was revoked.
+
+        An event loop could not wait for the answer where the session is touched. One in a store is loaded by the view.
+        """
+        if f"{self._backend.manager.cookie.effective_name}-ref" not in self._header:
+            await self.arun(self._exchange.load())
+
     def begin_commit(self, status: int, headers: Headers) -> Flow[Headers]:
         """For the middleware: begin to save what changed, when the response starts; see `holdall.Exchange.commit`."""
         self.is_committed = True
@@ -132,6 +143,12 @@ class SessionStore(SessionBase):  # type: ignore[misc]
     def finish(self) -> Flow[Receipt]:
         """For the middleware: save what was changed after the response had started; see `holdall.Exchange.finish`."""
         return self._exchange.finish()
+
+    @property
+    def can_be_bound(self) -> bool:
+        """Whether the settings let sessions be bound to somebody."""
+        kept = self._backend.manager.settings
+        return kept.revocation_check is not None and not kept.no_datastore
 
     @property
     def failed(self) -> bool:
@@ -337,6 +354,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         exchange = self._exchange
         if isinstance(exchange.load(), Finished):  # this one may have changed since
             exchange = self._backend.manager.open(self._header, drive=self.run)
+        self._given = None  # somebody has looked
         return dict(exchange.session)
 
     def create(self) -> None:
@@ -452,6 +470,10 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         self._touched().regenerate_id(expiration_ts)
         self._keep_end(expiration_ts)
 
+    def bind(self, principal: str, label: str | None = None) -> None:
+        """Say whose session it is, which `login()` does by itself; see `holdall.Session.bind`."""
+        self._touched().bind(principal, label)
+
     def terminate(self) -> None:
         """End the session: `flush` under its other name."""
         self.flush()
@@ -481,6 +503,23 @@ def cookies_of_client(cookies: Mapping[str, str]) -> str:
     """
     manager = backend().manager
     return _header_of_client(manager, _ours(cookies, manager.cookie.effective_name))
+
+
+def _bind(*, request: Any, user: Any, **_: Any) -> None:
+    """When `login()` or `alogin()` has logged a user in: the session is that user's."""
+    session = getattr(request, "session", None)
+    if not isinstance(session, SessionStore) or not session.can_be_bound:
+        return
+    principal = principal_of(user)
+    try:
+        session.bind(principal)
+    except UsageError:  # bound otherwise by another application, with which it is shared: `login()` gave no new id
+        session.regenerate_id()
+        session.bind(principal)
+
+
+# Here, since whoever has sessions of ours imports this, and holdall_django need not be in INSTALLED_APPS.
+user_logged_in.connect(_bind, dispatch_uid="holdall_django.engine")
 
 
 class _Driver:

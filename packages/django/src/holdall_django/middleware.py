@@ -59,6 +59,7 @@ class SessionMiddleware(DjangoSessionMiddleware):  # type: ignore[misc]
         if not self._is_ours:
             return await super().__acall__(request)
         self.process_request(request)
+        await request.session.ask_first()
         with _current(request.session):
             response = await self.get_response(request)
         session = getattr(request, "session", None)

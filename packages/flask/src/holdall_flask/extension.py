@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, current_app
-from holdall import SessionManager, SessionUnavailable, UsageError
+from holdall import BoundSession, SessionManager, SessionUnavailable, UsageError
 
 from holdall_flask.interface import HoldallInterface, Made, leave
 from holdall_flask.settings import Options, checked
@@ -58,6 +58,18 @@ class Holdall:
         app.session_interface = HoldallInterface(stores=self._stores, **self._options)
         app.teardown_request(leave)
         _refuse_when_unavailable(app)
+
+    def revoke(self, principal: str, *, except_sid: str | None = None) -> None:
+        """End all sessions bound to a principal, now; see `holdall.SessionManager.revoke`. Needs what `manager` needs.
+
+        With Flask-Login the principal is what `get_id()` of the user returns, as a str.
+        """
+        _made().drive(self.manager.revoke(principal, except_sid=except_sid))
+
+    def sessions_of(self, principal: str) -> list[BoundSession]:
+        """Return the sessions bound to a principal; see `holdall.SessionManager.sessions_of`."""
+        sessions: list[BoundSession] = _made().drive(self.manager.sessions_of(principal))
+        return sessions
 
     @property
     def manager(self) -> SessionManager:

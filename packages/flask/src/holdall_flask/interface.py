@@ -53,7 +53,7 @@ class UnkeyedSession(NullSession):
         )
 
     __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = update = setdefault = _explain
-    start = terminate = regenerate_id = save = set_quick = pop_quick = incr = _explain
+    start = terminate = regenerate_id = bind = save = set_quick = pop_quick = incr = _explain
 
 
 class Made(NamedTuple):
@@ -186,7 +186,9 @@ class HoldallInterface(SessionInterface):
         if manager is not None:
             _check(given, no_datastore=manager.settings.no_datastore)
         if (login := sys.modules.get("flask_login")) is not None:
-            login.user_logged_in.connect(_renew, app)
+            for logged_in in (login.user_logged_in, login.user_loaded_from_cookie, login.user_login_confirmed):
+                logged_in.connect(_logged_in, app)
+            login.user_logged_out.connect(_logged_out, app)
 
         def drive(flow: Flow[Any]) -> Any:
             return flow.value if isinstance(flow, Finished) else run(flow, stores())
@@ -285,8 +287,26 @@ def _check(stores: "StoresLike | None", *, no_datastore: bool) -> None:
         )
 
 
-def _renew(_: object, **__: object) -> None:
-    """When Flask-Login has logged a user in: the session goes on under a new id (OWASP ASVS 7.2.4)."""
+def _logged_in(_: object, **__: object) -> None:
+    """When Flask-Login has logged a user in: the session goes on under a new id (OWASP ASVS 7.2.4), as the user's."""
+    session = _own()
+    if session is not None and "_user_id" in session:
+        if session.is_new():  # it may be another user's since a moment ago
+            session.forsake()
+        else:
+            session.regenerate_id()
+        settings = session.flask_opened[1].settings
+        if settings.revocation_check is not None and not settings.no_datastore:
+            session.bind(str(session["_user_id"]))
+
+
+def _logged_out(_: object, **__: object) -> None:
+    """When Flask-Login has logged a user out: what it leaves goes on in a session that is nobody's (ASVS 7.4.1)."""
+    session = _own()
+    if session is not None and session.is_active():
+        session.forsake()
+
+
+def _own() -> FlaskSession | None:
     session = flask_session._get_current_object()  # type: ignore[attr-defined]
-    if isinstance(session, FlaskSession):
-        session.regenerate_id()
+    return session if isinstance(session, FlaskSession) else None

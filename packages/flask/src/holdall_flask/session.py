@@ -77,6 +77,14 @@ class FlaskSession(Session, SessionMixin):
         super().start(expiration_ts, ssl_only)
         self.flask_began = True
 
+    def forsake(self) -> None:
+        """For the session interface: have the values go on in a new session, bound to nobody; the old one ends."""
+        values, began = dict(self), self.flask_began
+        until = None if self.permanent else self.get_expiration() or None  # an end that the application gave
+        self.start(until, self.is_ssl_only())
+        self.update(values)
+        self.flask_began = began
+
     def settle(self) -> None:
         """For the session interface: keep what `new` and `modified` say, although it is about to be saved."""
         self._flask_new, self.flask_said = self.new, self.modified
@@ -100,5 +108,5 @@ def _noting(method: Callable[..., Any], *, assigns: bool) -> Callable[..., Any]:
 
 for _name in ("__setitem__", "set_quick", "incr"):
     setattr(FlaskSession, _name, _noting(getattr(FlaskSession, _name), assigns=True))
-for _name in ("__delitem__", "clear", "pop", "pop_quick", "start", "terminate", "regenerate_id", "save"):
+for _name in ("__delitem__", "clear", "pop", "pop_quick", "start", "terminate", "regenerate_id", "bind", "save"):
     setattr(FlaskSession, _name, _noting(getattr(FlaskSession, _name), assigns=False))

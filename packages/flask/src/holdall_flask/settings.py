@@ -110,6 +110,8 @@ def make_manager(app: "Flask", interface: SessionInterface, options: Options) ->
     arguments: dict[str, Any] = {
         name: config[setting] for name, setting in SETTINGS.items() if config.get(setting) is not None
     }
+    if arguments.get("revocation_check") is False:  # None would be: not set
+        arguments["revocation_check"] = None
     arguments.update(options)
     for name in _SPANS:
         if type(arguments.get(name)) in (int, float):  # seconds, as PERMANENT_SESSION_LIFETIME may be given

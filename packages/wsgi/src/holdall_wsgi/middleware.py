@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from holdall import (
+    BoundSession,
     Exchange,
     Finished,
     Flow,
@@ -113,6 +114,15 @@ class SessionMiddleware:
             response.close()
             raise
         return body
+
+    def revoke(self, principal: str, *, except_sid: str | None = None) -> None:
+        """End all sessions bound to a principal, now; see `holdall.SessionManager.revoke`."""
+        self._drive(self.manager.revoke(principal, except_sid=except_sid))
+
+    def sessions_of(self, principal: str) -> list[BoundSession]:
+        """Return the sessions bound to a principal; see `holdall.SessionManager.sessions_of`."""
+        sessions: list[BoundSession] = self._drive(self.manager.sessions_of(principal))
+        return sessions
 
 
 class _Response:
