@@ -36,6 +36,12 @@ def test_length_leaves_no_other_spelling(token: Token) -> None:
     assert tokens.text_length(len(token.bond) + len(token.payload or b"")) == (size + 45) // 3 * 4
 
 
+@given(st.integers(200, 250_000))
+def test_room_is_all_that_fits(length: int) -> None:
+    """So many bytes take at most so many characters, and one byte more takes more."""
+    assert tokens.text_length(tokens.room(length)) <= length < tokens.text_length(tokens.room(length) + 1)
+
+
 @given(TOKENS, TOKENS)
 def test_rank_orders_by_issue_then_epoch_then_revision(one: Token, other: Token) -> None:
     """A newer sid wins over an older one, a promoted session over its inline copy, a later write over an earlier."""

@@ -25,7 +25,7 @@ from holdall.sealing import KeyRing
 from holdall.session import Session, parse_sid
 from holdall.settings import ONE_COOKIE, Settings
 from holdall.tiers import Gone, Held, Tiers, store_key
-from holdall.token import Token
+from holdall.token import Token, room
 
 log = logging.getLogger("holdall")
 
@@ -92,7 +92,7 @@ class SessionManager:
         self._reference = Reader(f"{cookie.effective_name}-ref", self._box, inline=False)
         self._set_inline = SetCookie(cookie, self._inline.name)
         self._set_reference = SetCookie(cookie, self._reference.name)
-        self._inline_limit = min(settings.cookie_only_threshold, self._set_inline.capacity(64))
+        self._inline_room = room(min(settings.cookie_only_threshold, self._set_inline.capacity(64)))
         if settings.cookie_only_threshold == ONE_COOKIE and self._set_inline.capacity(1) < ONE_COOKIE:
             raise UsageError(
                 f"the cookie's name, domain and path leave no room for cookie_only_threshold={ONE_COOKIE} in one "
@@ -198,6 +198,7 @@ class SessionManager:
 
     def _read_cookies(self, session: Session) -> None:
         if not session._headers:
+            session._headers = ""
             session._presented = NOTHING
             session._opened = True
             return
@@ -208,7 +209,7 @@ class SessionManager:
         token = session._token = presented.token
         if token is None:
             session._opened = True
-        elif token.payload is not None and not self._is_to_ask(token.bond, token.sid):
+        elif token.payload is not None and not (token.bond and self._is_to_ask(token.bond, token.sid)):
             self._show_inline(session, token)
 
     def _load(self, session: Session) -> Flow[None]:
@@ -267,7 +268,8 @@ class SessionManager:
 
     def _show_inline(self, session: Session, token: Token) -> None:
         session._opened = True
-        session._gone = self._refusal(token.bond, token.sid)
+        if token.bond:
+            session._gone = self._refusal(token.bond, token.sid)
         if session._gone is None and token.payload is not None:
             session._loaded = session._base = unpack_map(token.payload)
 

@@ -69,3 +69,8 @@ def unpack(plain: bytes, *, inline: bool) -> Token:
 def text_length(payload_size: int) -> int:
     """How many characters the cookie value of a token takes, for a bond and a payload of so many bytes together."""
     return (_SEAL_BYTES + _HEAD.size + payload_size + 2) // 3 * 4
+
+
+def room(length: int) -> int:
+    """How many bytes a bond and a payload may have together, for a cookie value of at most so many characters."""
+    return length // 4 * 3 - _SEAL_BYTES - _HEAD.size
