@@ -456,7 +456,7 @@ def test_what_contains_itself_is_refused() -> None:
         Model(a=1),
         User(name="x", when=datetime(2024, 1, 1)),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_registered_types_come_back(value: Any) -> None:
     """Enums, dataclasses and classes with functions of their own survive, alone, nested and as keys."""
