@@ -55,7 +55,7 @@ class Life:
         "parent",
         "rolled_back",
         "sid",
-        "stored",
+        "stored_at",
     )
 
     def __init__(self, sid: str, name: str, line: Line, expires: float, born: int) -> None:
@@ -77,11 +77,16 @@ class Life:
         """The last tick at which it may have gone or become what it was: a backup, or a loss of the only tier."""
         self.announced = False
         """Some request was told that it is there."""
-        self.stored = False
-        """Some write under this sid was acknowledged as stored."""
+        self.stored_at = NEVER
+        """Since when it is known that there is a record under this sid."""
         self.earliest_end = self.latest_end = expires
         self.inline_copies: list[dict[str, str]] = []
         """Cookies that held it."""
+
+    @property
+    def is_stored(self) -> bool:
+        """Some write under this sid was acknowledged as stored."""
+        return self.stored_at < NEVER
 
     @property
     def is_certain(self) -> bool:
@@ -222,7 +227,8 @@ class Ledger:
             raise BrokenPromiseError(f"{life.name} had ended, and a write to it was acknowledged")
         write.quick = not durable
         write.known, write.time, write.revision = self.tick, self.time, revision
-        write.is_acknowledged = life.stored = True
+        write.is_acknowledged = True
+        life.stored_at = min(life.stored_at, self.tick)
 
     def moved(self, life: Life, begin: int) -> None:
         """Note that the application was told that a session has a new id."""
@@ -293,7 +299,9 @@ class Ledger:
         if len(reading.asked) != 1 or len(reading.presented) != 1:
             return
         (life,) = reading.asked
-        if reading.inline or (life.stored and life.is_certain and max(self.time, reading.clock) < life.earliest_end):
+        if reading.inline or (
+            life.stored_at < reading.begin and life.is_certain and max(self.time, reading.clock) < life.earliest_end
+        ):
             raise BrokenPromiseError(f"{life.name} is live, and a request was told that there is no session")
 
     def _authors_of(self, life: Life, saw: dict[str, Any]) -> list[Write]:

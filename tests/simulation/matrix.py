@@ -37,7 +37,7 @@ class Step(Enum):
 
 
 LOADING = frozenset((Step.LOAD_CACHE, Step.LOAD_HOME, Step.REFILL, Step.LOAD_BURY))
-_CACHE_ONLY = frozenset(
+CACHE_ONLY = frozenset(
     (
         Step.LOAD_CACHE,
         Step.REFILL,
@@ -83,7 +83,7 @@ Met = dict[Pair, int]
 
 def _impossible() -> dict[Pair, str]:
     pairs: dict[Pair, str] = {}
-    for step in _CACHE_ONLY:
+    for step in CACHE_ONLY:
         pairs[Fault.OUTAGE, step] = "only the cache is asked"
     for step in (Step.INSERT, Step.MOVE_NEW, Step.MOVE_UNDO):
         pairs[Fault.NEWER, step] = "no other process knows the sid yet"
@@ -140,7 +140,7 @@ def _name(frames: list[str], command: Command) -> Step:
         return Step.LOOK
     if inner == "_try_delete" and type(command) is Delete:
         return Step.MOVE_UNDO
-    if is_put and inner == "end":
+    if inner == "end":
         return Step.END
     if is_put and inner == "_replace":
         if "move" in frames:

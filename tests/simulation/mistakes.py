@@ -16,6 +16,8 @@ from holdall import SessionManager
 from holdall.exchange import Exchange
 from holdall.tiers import Tiers
 
+from tests.simulation.matrix import Fault
+
 
 class Edit(NamedTuple):
     """One change of a function's source."""
@@ -32,6 +34,8 @@ class Mistake(NamedTuple):
     name: str
     rule: int
     edits: tuple[Edit, ...]
+    needs: Fault | None = None
+    """The fault without which it does no harm; None: many lead to it."""
 
 
 _REPLACE = "_replace"
@@ -141,14 +145,12 @@ MISTAKES = (
                 "entry.stored.revision >= home.revision",
             ),
         ),
+        needs=Fault.RESTORE,
     ),
     Mistake(
         "a single write id",
         7,
-        (
-            Edit(Tiers, _REPLACE, "if write_id in stored.writes:", "if write_id == stored.writes[-1]:"),
-            Edit(Tiers, _REPLACE, "if unsure and not reaches_back:", "if False:"),
-        ),
+        (Edit(Tiers, _REPLACE, "if write_id in stored.writes:", "if write_id == stored.writes[-1]:"),),
     ),
     Mistake(
         "replay on an ended session",
@@ -236,13 +238,6 @@ if is_mine:
         ),
     ),
 )
-
-ONE_WRITE_ID_ALONE = Mistake(
-    "a single write id, where a history that does not reach back is still refused",
-    7,
-    (Edit(Tiers, _REPLACE, "if write_id in stored.writes:", "if write_id == stored.writes[-1]:"),),
-)
-"""Half of rule 7 is enough to apply nothing twice: what cannot be told is `SessionUnavailable`, only more often."""
 
 
 class NoSuchSourceError(Exception):

@@ -9,13 +9,17 @@ from typing import NamedTuple
 
 from tests.simulation.application import LATE, OF_WORKERS, VERBS
 from tests.simulation.ledger import BrokenPromiseError
-from tests.simulation.matrix import ON_COMMANDS, PAIRS, Fault, Pair, Step
+from tests.simulation.matrix import CACHE_ONLY, ON_COMMANDS, PAIRS, Fault, Pair, Step
 from tests.simulation.simulator import TRUST, Arrive, Begin, Config, Event, Go, Simulation, Strike, Wait
 
 LEAST_STEPS = 40
 _AT_ONCE = 5
 """How many requests are under way at most."""
 _MOST_EVENTS = 2_000
+_MOST_HITS = 3
+"""How often a history lets its fault meet its step."""
+_BACKUP_AGE = 30
+"""How many ticks old a backup is at least, so that something is lost when it is restored."""
 
 _USUAL = {
     "read": 14,
@@ -92,6 +96,11 @@ class History(NamedTuple):
     """Which promise was broken; None: all were kept."""
 
 
+def aim(seed: int) -> Pair:
+    """Return the fault and the step that the history of this seed aims to bring together."""
+    return PAIRS[seed % len(PAIRS)]
+
+
 def history(seed: int) -> History:
     """Choose and live one history."""
     return _Scheduler(seed).live()
@@ -127,7 +136,7 @@ class _Scheduler:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.random = Random(seed)
-        self.target: Pair = PAIRS[seed % len(PAIRS)]
+        self.target = aim(seed)
         self.config = self._config()
         self.simulation = Simulation(self.config, seed)
         self.events: list[Event] = []
@@ -135,6 +144,9 @@ class _Scheduler:
         weights = {**_USUAL}
         for verb, weight in _OFTEN.get(self.target[1], {}).items():
             weights[verb] += weight
+        if self.target[0] is Fault.RESTORE:
+            weights["set"] += 30
+            weights["incr"] += 20
         if self.random.random() < 0.3:  # a history of few habits goes deeper
             for verb in self.random.sample([*weights], 14):
                 weights[verb] = 0
@@ -143,6 +155,10 @@ class _Scheduler:
         self.has_backups = self.target[0] is Fault.RESTORE or self.random.random() < 0.1
         self.has_jumps = self.target[0] is Fault.CLOCK or (any(self.config.offsets) and self.random.random() < 0.5)
         self.hits = 0
+        self.stalled = -1
+        """The request that gets no further for a while, whatever the others do."""
+        self.by_id = self.random.choice((0.4, 0.4, 0.1) if self.target[0] is Fault.RESTORE else (0.1, 0.1, 0.4))
+        """How many of the requests are those of workers, that open a session by its id."""
 
     def _config(self) -> Config:
         random, (fault, step) = self.random, self.target
@@ -157,12 +173,15 @@ class _Scheduler:
             Step.QUICK_LOOK,
         )
         memory_only = not needs_durable and random.random() < 0.15
-        if (fault, step) == (Fault.EVICT, Step.MOVE_NEW) or (fault, step) == (Fault.EVICT, Step.MOVE_UNDO):
-            memory_only = True  # only there has the cache anything under a sid that nobody knows yet
+        if (fault is Fault.PARTITION and step not in CACHE_ONLY) or (
+            fault is Fault.EVICT and step in (Step.MOVE_NEW, Step.MOVE_UNDO)
+        ):
+            # Only there has the cache records, or anything under a sid that nobody knows yet.
+            memory_only = True
         processes = random.choice((2, 2, 2, 3))
         apart = random.random() < 0.2
         return Config(
-            threshold=400 if step is Step.PROMOTE or random.random() < 0.5 else 0,
+            threshold=400 if step is Step.PROMOTE or random.random() < (0.2 if fault is Fault.RESTORE else 0.5) else 0,
             memory_only=memory_only,
             idle_timeout=600 if random.random() < 0.15 else None,
             offsets=tuple(random.choice((0.0, -3.0, 2.0, 40.0, 3600.0)) if apart else 0.0 for _ in range(processes)),
@@ -187,7 +206,7 @@ class _Scheduler:
         random, simulation = self.random, self.simulation
         self._begin(0, "grow" if random.random() < 0.5 else "set")
         self._begin(1, "start")
-        steps = LEAST_STEPS + random.randrange(20)
+        steps = LEAST_STEPS + random.randrange(20) + (30 if self.target[0] is Fault.RESTORE else 0)
         while simulation.commands < steps:
             if len(self.events) > _MOST_EVENTS:
                 break
@@ -236,9 +255,9 @@ class _Scheduler:
         if browser is None:
             browser = 0 if random.random() < 0.7 else random.randrange(self.config.browsers)
             luck = random.random()
-            if luck < 0.1 and verb in OF_WORKERS and simulation.ledger.lives:
+            if luck < self.by_id and verb in OF_WORKERS and simulation.ledger.lives:
                 browser = -1
-            elif luck < 0.2 and simulation.browsers[browser].jars:
+            elif luck > 0.9 and simulation.browsers[browser].jars:
                 jar = random.randrange(len(simulation.browsers[browser].jars))
         sid = random.randrange(1 << 16)
         self._do(Begin(simulation.next_request(), browser, process, verb, random.randrange(4), late, jar, sid))
@@ -246,11 +265,16 @@ class _Scheduler:
     def _go(self) -> None:
         random, simulation = self.random, self.simulation
         fault, step = self.target
-        number = random.choice([*simulation.work])
+        if random.random() < 0.06:
+            self.stalled = random.choice([*simulation.work]) if random.random() < 0.6 else -1
+        number = random.choice([work for work in simulation.work if work != self.stalled] or [*simulation.work])
         chosen: Fault | None = None
-        if self.hits < 3:
+        if self.hits < _MOST_HITS:
             for other, work in simulation.work.items():
-                if step in work.steps and not work.slow_until and random.random() < 0.6:
+                if step in work.steps and not work.slow_until and other != self.stalled and random.random() < 0.6:
+                    if random.random() < 0.3:
+                        self.stalled = other
+                        break
                     number = other
                     chosen = self._aim(fault, other, work.request.process)
                     break
@@ -279,18 +303,34 @@ class _Scheduler:
         else:
             if fault is Fault.FAIL_BACK and not self.simulation.failed_over:
                 self._do(Strike(Fault.FAIL_OVER))
-            if fault is Fault.RESTORE and not self.simulation.backup_tick:
-                self._do(Strike("a backup is made"))
-                self.hits -= 1
-                return None
-            self._do(Strike(fault))
+            if fault is Fault.RESTORE:
+                self._restore()
+            else:
+                self._do(Strike(fault))
         return None
+
+    def _restore(self) -> None:
+        """Restore a backup from a while ago, once, and often let a time pass that nobody trusts older caches after."""
+        simulation = self.simulation
+        if not simulation.backup_tick:
+            self._do(Strike("a backup is made"))
+        if simulation.ledger.tick - simulation.backup_tick < _BACKUP_AGE:
+            self.hits -= 1
+            return
+        self._do(Strike(Fault.RESTORE))
+        self.hits = _MOST_HITS
+        if self.random.random() < 0.7:
+            self._do(Wait(TRUST + 1))
 
     def _prepare(self) -> None:
         """Make it likelier that the step that this history aims at is asked for."""
         random, simulation, step = self.random, self.simulation, self.target[1]
         if step in (Step.REFILL, Step.QUICK_LOOK, Step.LOAD_HOME) and random.random() < 0.15:
             self._do(Strike(Fault.FLUSH))
+        elif step is Step.MOVE_UNDO:
+            moving = [number for number, work in simulation.work.items() if Step.MOVE_OLD in work.steps]
+            if moving and random.random() < 0.9:
+                self.stalled = moving[0]
         elif step is Step.LOAD_BURY:
             for number, work in simulation.work.items():
                 if Step.TOMBSTONE in work.steps and not work.slow_until:

@@ -153,11 +153,13 @@ class Process:
 class Work:
     """A request under way: its flow, the commands that it waits for, and their answers."""
 
-    __slots__ = ("answers", "flow", "is_tuple", "request", "slow_until", "steps", "waiting")
+    __slots__ = ("answers", "flow", "is_tuple", "keys", "request", "slow_until", "steps", "waiting")
 
-    def __init__(self, request: Request, flow: Generator[Any, Any, None]) -> None:
+    def __init__(self, request: Request, flow: Generator[Any, Any, None], keys: int) -> None:
         self.request = request
         self.flow = flow
+        self.keys = keys
+        """Which key ring it works with."""
         self.waiting: list[tuple[int, Command]] = []
         self.steps: list[Step] = []
         self.answers: dict[int, Any] = {}
@@ -240,7 +242,7 @@ class Simulation:
 
     def _look_again(self, number: int, life: Life) -> None:
         process = number % len(self.processes)
-        if life.stored or life.ended is not None:
+        if life.is_stored or life.ended is not None:
             found = self._ask(Begin(self.next_request(), -1, process, "read", sid=number))
             if found.sid is None and life.enders == len(life.children) == 1 and not life.rolled_back:
                 self._look_for_child(process, life)
@@ -256,10 +258,14 @@ class Simulation:
 
     def _look_for_child(self, process: int, life: Life) -> None:
         """Rule 9: if nobody was told what became of a new id, then one of both ids has everything."""
-        if self.config.threshold or not life.stored or self.time + self.processes[process].offset >= life.earliest_end:
+        if (
+            self.config.threshold
+            or not life.is_stored
+            or self.time + self.processes[process].offset >= life.earliest_end
+        ):
             return
         (child,) = life.children
-        child.parent, child.stored, child.announced = life, True, True
+        child.parent, child.stored_at, child.announced = life, self.ledger.tick, True
         self._ask(Begin(self.next_request(), -1, process, "read", sid=self.announced().index(child)))
 
     def _ask(self, begin: Begin) -> Request:
@@ -309,7 +315,7 @@ class Simulation:
             self._tell(f"request {begin.request} to process {begin.process} opens {life.name}: {self._what(request)}")
         else:
             exchange = self._present(begin, request, reading, process.manager)
-        work = Work(request, self._serve(exchange, request, reading))
+        work = Work(request, self._serve(exchange, request, reading), process.keys)
         self._advance(work, None)
 
     def _present(self, begin: Begin, request: Request, reading: Reading, manager: SessionManager) -> Exchange:
@@ -514,6 +520,10 @@ class Simulation:
         except StopIteration:
             self.work.pop(request.number, None)
             return
+        except BrokenPromiseError:
+            raise
+        except Exception as error:
+            raise BrokenPromiseError(f"request {request.number} fails: {error!r}") from error
         work.is_tuple = isinstance(step, tuple)
         commands = step if work.is_tuple else (step,)
         work.waiting = [*enumerate(commands)]
@@ -729,7 +739,7 @@ class Simulation:
         """Write a record anew, in the format of another version of the software; tell whether there is one."""
         there = self.durable.kept.get(key)
         life = self._lives_by_key.get(key)
-        if there is None or life is None or not life.stored:
+        if there is None or life is None or not life.is_stored:
             return False
         tiers = self.processes[0].manager._tiers
         plain = tiers._records.open(there[0], key.encode())
@@ -757,7 +767,9 @@ class Simulation:
         return True
 
     def _rotate(self, process: Process) -> bool:
-        if process.keys == 2 or (process.keys == 1 and any(other.keys == 0 for other in self.processes)):
+        # A key is promoted when everybody has it, and no request goes on that has not.
+        in_use = [*(other.keys for other in self.processes), *(work.keys for work in self.work.values())]
+        if process.keys == 2 or (process.keys == 1 and 0 in in_use):
             return False
         process.keys += 1
         process.manager = self._manager(process)
