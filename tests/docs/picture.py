@@ -85,10 +85,10 @@ def picture() -> str:
     order = [*COLUMNS]
     for (start, end), wishes in sorted(transitions().items(), key=lambda move: [order.index(home) for home in move[0]]):
         x1, x2 = COLUMNS[start], COLUMNS[end]
-        middle, room = (x1 + x2) / 2, 42 if abs(x1 - x2) < 400 else 90
+        middle, is_wide = (x1 + x2) / 2, abs(x1 - x2) > 400
         for when, stores in said(start, wishes):
-            for text, size, fill in ((when, 13, INK), (stores, 11, FAINT)):
-                for line in wrap(text, room):
+            for text, size, fill, room in ((when, 13, INK, 42), (stores, 11, FAINT, 50)):
+                for line in wrap(text, 2 * room if is_wide else room):
                     arrows.append(_text(middle, y, line, size=size, fill=fill))
                     y += LINE - 2
         y += 2
@@ -110,7 +110,7 @@ def picture() -> str:
             f'fill="{colour}" fill-opacity=".1" stroke="{colour}" stroke-width="2"/>'
         )
         boxes.append(_text(x, MARGIN + LINE + 6, TITLES[home], weight=700, size=16))
-        texts = [line for text in lines for line in wrap(text, 40)]
+        texts = [line for text in lines for line in wrap(text, 43)]
         boxes += [_text(x, MARGIN + (n + 2) * LINE + 10, line, size=12) for n, line in enumerate(texts)]
     note = (
         "fits: the sealed data takes at most cookie_only_threshold characters, and the application did not ask to "
