@@ -381,6 +381,18 @@ class TestVerbs:
         world.read()
         assert len(world.set_cookies()) == 1
 
+    @SIZES
+    def test_idle_refresh_is_not_for_what_ends_meanwhile(self, extra: str) -> None:
+        """A session that ends while its request is under way gets no new cookie."""
+        world = begun(extra, lifetime=timedelta(hours=1), idle_timeout=timedelta(minutes=50))
+        world.later(minutes=49)
+        assert world.read()["n"] == 1
+        world.later(minutes=10)
+        exchange = world.open()
+        assert exchange.session["n"] == 1
+        world.later(minutes=2)
+        assert world.close(exchange) == [("Vary", "Cookie")]
+
     def test_incr_refuses_what_is_no_number(self) -> None:
         """Incr on something else than a number is refused by name."""
         world = begun("")

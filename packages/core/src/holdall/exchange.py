@@ -382,7 +382,8 @@ class Exchange:
         if idle is None or not presented.sealed or (token := session._active_token()) is None:
             return []
         now = self._manager._now()
-        if now < token.seen * 1000 + idle * 100:  # a tenth
+        is_due = now >= token.seen * 1000 + idle * 100  # a tenth
+        if not is_due or token.expires * 1000 <= now:  # it may end while the request waits
             return []
         session._token = token = token._replace(seen=now // 1000)
         return self._set(token, now, clears=False)
