@@ -13,7 +13,7 @@ import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from holdall.errors import UsageError
-from holdall.sealing import XAES256GCM, Box, KeyRing, generate_key, token_id
+from holdall.sealing import XAES256GCM, Box, KeyRing, generate_key, stretch_key, token_id
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -347,6 +347,12 @@ class TestKeys:
         assert len(generate_key()) == 64
         assert generate_key(lambda length: b"\x07" * length) == "07" * 32
         assert repr(KeyRing(generate_key(), os.urandom)) == "<KeyRing of 1>"
+
+    def test_stretched(self) -> None:
+        """A short key is stretched to one that is accepted, the same for text and its bytes, another for another."""
+        assert stretch_key("dev") == stretch_key(b"dev")
+        assert stretch_key("dev") != stretch_key("dev\0")
+        assert KeyRing(stretch_key("dev"), os.urandom).short_hash(b"sid") == "8be3f14c"
 
     def test_short_hash(self) -> None:
         """A short hash is 8 hex digits, the same for the same data, another one under another key."""

@@ -44,5 +44,6 @@ from holdall.exchange import Receipt as Receipt
 from holdall.manager import SessionManager as SessionManager
 from holdall.principals import BoundSession as BoundSession
 from holdall.sealing import generate_key as generate_key
+from holdall.sealing import stretch_key as stretch_key
 from holdall.session import Session as Session
 from holdall.settings import ManagerOptions as ManagerOptions

@@ -5,6 +5,7 @@ reads a clock; randomness is an argument. Sealed bytes are
 `version 1 | key id 4 | nonce 24 | ciphertext | tag 16`.
 """
 
+import hashlib
 import hmac
 import os
 from collections import OrderedDict
@@ -196,6 +197,15 @@ class KeyRing:
 def generate_key(random: Callable[[int], bytes] = os.urandom) -> str:
     """Return a new `cookie_key`: 64 hex digits that stand for 32 random bytes."""
     return random(32).hex()
+
+
+def stretch_key(short: str | bytes) -> bytes:
+    """Return a `cookie_key` made of a framework's own key that is too short, for its testing and debug modes alone.
+
+    It is as easily guessed as what it is made of, and the same in every framework, so that they share sessions.
+    """
+    raw = short.encode() if isinstance(short, str) else short
+    return hashlib.sha256(b"holdall: a short key, stretched for tests\0" + raw).digest()
 
 
 def _sub_key(secret: bytes, purpose: str, length: int) -> bytes:
