@@ -190,6 +190,11 @@ class TestFind:
         header = "; ".join(f"{NAME}={number}" for number in range(100))
         assert [str(number) for number in range(8)] == find_values(header, NAME)
 
+    def test_a_thousand_are_looked_at(self) -> None:
+        """Behind 999 cookies that hold our name's text ours is found, behind 1,000 it is not looked for any more."""
+        for decoys, found in ((999, ["abc"]), (1000, [])):
+            assert find_values(f"x{NAME}=;" * decoys + f"{NAME}=abc", NAME) == found
+
     @given(st.lists(foreign), st.lists(foreign), st.sampled_from([";", "; ", " ;\t"]))
     def test_neighbours_change_nothing(self, before: list[str], after: list[str], separator: str) -> None:
         """Our cookie is found among any neighbours, however malformed, and only it."""
@@ -374,6 +379,7 @@ class TestSplit:
         assert sorted({number for number in numbers if 1 <= number <= 63}) == observed_pieces(header, NAME)
 
     @given(foreign)
+    @example(f"{NAME}.1")
     def test_foreign_pieces_are_not_observed(self, cookie: str) -> None:
         """Cookies that only look like pieces are foreign, and will not be deleted."""
         ours = [f"{NAME}.{number}=" for number in range(1, 64)]

@@ -262,6 +262,26 @@ class TestDerivedKeys:
         assert [one.open(each, CONTEXT) for each in sealed * 2] == [b"text"] * 2000
         assert len(one._derived) == 256
 
+    def test_the_latest_are_kept(self) -> None:
+        """What was opened longest ago makes room: the key that was derived last is there for the next request."""
+        one, other = box(), box()
+        prefixes = []
+        for now in range(300):
+            sealed = other.seal(b"text", CONTEXT, now * 10.0)
+            assert one.open(sealed, CONTEXT) == b"text"
+            prefixes.append(sealed[:17])
+        assert list(one._derived) == prefixes[-256:]
+
+    def test_one_for_half_a_nonce(self) -> None:
+        """Seals that share half a nonce share one derived key, and what a box sealed itself needs no other."""
+        one, other = box(), box()
+        before = [*one._derived]
+        sealed = [other.seal(b"text", CONTEXT, 1.0) for _ in range(5)]
+        for each in sealed:
+            one.open(each, CONTEXT)
+        assert [*one._derived] == [*before, sealed[0][:17]]
+        assert {each[:17] for each in sealed} <= {*other._derived}
+
     def test_junk_is_not_kept(self) -> None:
         """What is not authentic pushes no key out of the cache."""
         one = box()
@@ -326,6 +346,27 @@ class TestKeys:
         """A key that cannot be safe is refused at construction, and the message names the setting."""
         with pytest.raises(UsageError, match=complaint):
             KeyRing(key, os.urandom)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        "word",
+        [
+            *("changeme", "changethis", "replaceme", "replacethis", "secretkey", "yoursecret", "notasecret"),
+            *("supersecret", "placeholder", "donotuse", "generatekey"),
+        ],
+    )
+    def test_placeholders(self, word: str) -> None:
+        """A key that holds the words of a placeholder, however spelled, is refused with the remedy."""
+        for spelled in (word, word.upper(), "-".join(word)):
+            with pytest.raises(UsageError, match="placeholder") as caught:
+                KeyRing(f"0123456789-{spelled}-0123456789-0123456789", os.urandom)
+            remedy = "make one with holdall.generate_key() and keep it out of the source code"
+            assert str(caught.value).endswith(f": {remedy}")
+
+    @pytest.mark.parametrize("key", [KEY[:32], "12345678" * 4, "\ud800" + KEY])
+    def test_just_good_enough(self, key: str) -> None:
+        """32 bytes are enough, and 8 different ones; any text is a key."""
+        other = KeyRing(key.encode("utf-8", "surrogatepass"), os.urandom).box("cookie/tests")
+        assert box(key).open(other.seal(b"text", CONTEXT, 1.0), CONTEXT) == b"text"
 
     def test_no_complaint_shows_the_key(self) -> None:
         """Messages and representations show no key, nor a part of one."""

@@ -3,7 +3,7 @@
 import pytest
 from holdall import token as tokens
 from holdall.token import Token
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 ids = st.binary(min_size=32, max_size=32)
@@ -61,6 +61,7 @@ def test_layout_is_pinned() -> None:
 
 
 @given(st.integers(0, 255), st.integers(0, 100))
+@example(32, 100)
 def test_what_was_never_written_is_no_token(flags: int, size: int) -> None:
     """Bytes too short for what their flags say, or with flags that this version does not know, are no token."""
     plain = bytes([flags]) + bytes(size)
