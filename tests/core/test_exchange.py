@@ -131,6 +131,21 @@ class TestReceipt:
             revisions.append(world.receipt.revision)
         assert revisions == [1, 2, 3, 3, 3, None, None]
 
+    def test_a_late_write_has_a_revision(self) -> None:
+        """What was saved after the headers counts, though no cookie tells it; what had no answer does not."""
+        world = World()
+        world.request(put(big=big()))
+        exchange = world.open()
+        assert exchange.session["big"] == big()
+        run(exchange.commit(status=200, headers=[]), world.stores)
+        exchange.session["late"] = 1
+        assert run(exchange.finish(), world.stores)[:3] == (Tier.DURABLE, 2, True)
+        world.stores.down = set(Tier)
+        exchange = world.open()
+        with pytest.raises(SessionUnavailable):
+            dict(exchange.session)
+        assert run(exchange.finish(), world.stores)[:3] == (Tier.DURABLE, 1, False)
+
     def test_failures(self) -> None:
         """What had no answer is told by command, tier and error, whether the request noticed or not."""
         world = World()

@@ -264,6 +264,7 @@ class SessionManager:
         except SessionUnavailable as error:
             session._failure = error
             raise
+        session._failure = None  # of an earlier attempt
         bond = (result.record.bond if isinstance(result, Held) else b"") or token.bond
         if self._principals is not None and self._is_to_ask(bond, token.sid) and not isinstance(result, Gone):
             yield from self._principals.check(bond, token.sid, now)
