@@ -231,6 +231,9 @@ class Simulation:
         self._finish_all()
         for number in sorted(self.responses):
             self.do(Arrive(number))
+        for number, life in enumerate(self.announced()):
+            if life.is_stored:  # now, while what the cache has is still trusted
+                self._ask(Begin(self.next_request(), -1, number % len(self.processes), "read", sid=number))
         if self.ledger.spread < 1e6:
             self.do(Wait(TRUST + self.ledger.spread + 61))
         for number in range(len(self.browsers)):
@@ -288,11 +291,9 @@ class Simulation:
                     return
                 self.do(Wait(0))
                 continue
-            self.do(Go(next(iter(self.work))))
-            if self.work:
-                first = next(iter(self.work))
-                if self.work[first].slow_until:
-                    self.work[first] = self.work.pop(first)
+            # What began first ends last: then the others have done all that it does not know of.
+            latest = [number for number in reversed(self.work) if not self.work[number].slow_until]
+            self.do(Go(latest[0] if latest else next(iter(self.work))))
         raise BrokenPromiseError("requests do not come to an end")
 
     # -- requests ----------------------------------------------------------------------------------------------------
