@@ -39,6 +39,11 @@ def test_readme_example_counts_visits(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not list(tmp_path.iterdir())  # nothing was stored, so no file was made
 
 
+def test_the_site_begins_with_the_same_example() -> None:
+    """The page that says why shows what the README shows."""
+    assert blocks("docs/index.md") == blocks("README.md")[:1]
+
+
 def test_embedding_example_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The example of embedding the core runs as it stands."""
     monkeypatch.chdir(tmp_path)

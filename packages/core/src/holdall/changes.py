@@ -106,22 +106,26 @@ def collect(
     cannot be kept.
     """
     changes = Changes(cleared=cleared and bool(loaded), quick=quick)
-    for key, mark in marks.items():
-        if mark is ASSIGNED:
-            wire = _encode(key, live[key])
-            if cleared or key not in loaded or not is_same(wire, loaded[key]):
-                changes.assigned[key] = wire
-        elif mark is DELETED:
-            if key in loaded and not cleared:
-                changes.deleted.add(key)
-        elif mark:
-            changes.increments[key] = mark
-    for key, value in live.items():
-        if key not in marks:
-            wire = _encode(key, value, loaded[key])
-            if wire != loaded[key]:
-                changes.assigned[key] = wire
-                changes.quick = False
+    key = ""
+    try:
+        for key, mark in marks.items():
+            if mark is ASSIGNED:
+                wire = encode(live[key])
+                if cleared or key not in loaded or not is_same(wire, loaded[key]):
+                    changes.assigned[key] = wire
+            elif mark is DELETED:
+                if key in loaded and not cleared:
+                    changes.deleted.add(key)
+            elif mark:
+                changes.increments[key] = mark
+        for key, value in live.items():
+            if key not in marks:
+                wire = encode(value, loaded[key])
+                if wire != loaded[key]:
+                    changes.assigned[key] = wire
+                    changes.quick = False
+    except UsageError as error:
+        raise UsageError(f"session[{key!r}] cannot be kept: {error}") from error
     return changes
 
 
@@ -136,10 +140,3 @@ def overlay(inline: Mapping[str, Wire], record: Mapping[str, Wire], changed: Ite
         else:
             result.pop(key, None)
     return result
-
-
-def _encode(key: str, value: object, before: Wire = None) -> Wire:
-    try:
-        return encode(value, before)
-    except UsageError as error:
-        raise UsageError(f"session[{key!r}] cannot be kept: {error}") from error

@@ -107,4 +107,7 @@ class Deleted(_Message):
 
 
 Command: TypeAlias = Get | Put | Delete
+"""What the core asks of a store."""
+
 Answer: TypeAlias = Found | Missing | Stored | Conflict | Deleted
+"""What a store answers."""

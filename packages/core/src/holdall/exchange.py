@@ -13,8 +13,8 @@ from holdall import token as tokens
 from holdall.changes import Changes
 from holdall.codec import Wire, pack_map
 from holdall.commands import Tier
-from holdall.cookies import join_header, observed_pieces, to_text
-from holdall.drive import Finished, Flow, Steps, noting
+from holdall.cookies import observed_pieces, to_text
+from holdall.drive import Finished, Flow, Steps
 from holdall.errors import SessionConflict, SessionUnavailable
 from holdall.headers import Headers, with_session_headers, with_vary_cookie
 from holdall.outcome import Cookie, Home, Outcome, Wish, Write, decide
@@ -101,9 +101,12 @@ class Exchange:
             return Finished(with_vary_cookie(headers))
         self._discarded = True  # until it is known what is to be saved
         came = b"" if session._token is None else session._token.bond
-        changes = self._bound(session._changes())
+        changes = session._changes()
+        if session._bond is not None:
+            changes = self._bound(changes, session._bond)
         wish = self._wish(changes)
-        if until := self._until(expiration_ts, wish, refresh=refresh):
+        until = None if expiration_ts is None else self._until(expiration_ts, wish, refresh=refresh)
+        if until is not None:
             changes = replace(changes, until=until, quick=False)
             wish = self._wish(changes)
         if wish is Wish.NOTHING:
@@ -124,10 +127,12 @@ class Exchange:
             payload = pack_map(values)
             fits = self._fits(payload)
         outcome = decide(home, wish, fits=fits)
-        enter = None if wish is Wish.END else self._enter(came, until, now)
+        enter = None
+        if wish is not Wish.END and (token := session._active_token()) is not None and token.bond:
+            enter = self._enter(token, came, until, now)
         if outcome.write is Write.NOTHING and not outcome.ends_old and enter is None:
             return Finished(self._ride(outcome, values, payload, now, headers))
-        return noting(self._store(outcome, changes, values, payload, now, headers, enter), session._failures)
+        return manager._watch(session, self._store(outcome, changes, values, payload, now, headers, enter))
 
     def finish(self) -> Flow[Receipt]:
         """Save what was changed after the headers, where a store is enough for that; returns what became of it all.
@@ -138,7 +143,7 @@ class Exchange:
         if session._committed and not self._discarded and session._presented is not None:
             changes = session._changes()
             if changes and session._is_stored() and session._held is not None:
-                return noting(self._store_late(session._held, changes), session._failures)
+                return self._manager._watch(session, self._store_late(session._held, changes))
             if changes:
                 self._report(
                     "changed in place after the response's headers, which would have needed a cookie",
@@ -163,12 +168,12 @@ class Exchange:
             return Wish.NOTHING
         return Wish.QUICK if changes.quick and not persist else Wish.CHANGE
 
-    def _until(self, expiration_ts: float | None, wish: Wish, *, refresh: bool) -> tuple[int, bool] | None:
+    def _until(self, expiration_ts: float, wish: Wish, *, refresh: bool) -> tuple[int, bool] | None:
         """Return the end that the session gets with this commit, as `Changes.until` has it; None: it stays as it is."""
         session, manager = self.session, self._manager
         token = session._active_token()
         idle = wish is Wish.NOTHING
-        if expiration_ts is None or token is None or session._told_end or wish is Wish.QUICK or (idle and not refresh):
+        if token is None or session._told_end or wish is Wish.QUICK or (idle and not refresh):
             return None
         now = manager._now() // 1000
         expires, browser = manager._end_of(expiration_ts, now)
@@ -185,23 +190,23 @@ class Exchange:
             session._new = token
         return expires, browser
 
-    def _bound(self, changes: Changes) -> Changes:
+    def _bound(self, changes: Changes, bond: bytes) -> Changes:
         """Have the session bound to whom the application said in this request."""
         session = self.session
-        if session._bond is None or (token := session._active_token()) is None:
+        if (token := session._active_token()) is None:
             return changes
-        token = token._replace(bond=session._bond)
+        token = token._replace(bond=bond)
         if session._new is not None:
             session._new = token
             return changes
         session._token = token
-        return replace(changes, bond=session._bond, quick=False)
+        return replace(changes, bond=bond, quick=False)
 
-    def _enter(self, came: bytes, until: tuple[int, bool] | None, now: int) -> Steps[Gone | None] | None:
+    def _enter(self, token: Token, came: bytes, until: tuple[int, bool] | None, now: int) -> Steps[Gone | None] | None:
         """Return what lists a session among its principal's, if that is to be done; `came`: whose it was so far."""
         session, principals = self.session, self._manager._principals
-        token, old = session._active_token(), session._token
-        if token is None or not token.bond or principals is None:
+        old = session._token
+        if principals is None:
             return None
         goes_on = session._new is None or session._regenerated
         is_moved = session._new is not None and session._regenerated
@@ -332,7 +337,7 @@ class Exchange:
     def _fits(self, payload: bytes) -> bool:
         token = self.session._active_token()
         size = len(payload) + (0 if token is None else len(token.bond))
-        return not self.session._persist and tokens.text_length(size) <= self._manager._inline_limit
+        return not self.session._persist and size <= self._manager._inline_room
 
     # -- cookies -----------------------------------------------------------------------------------------------------
 
@@ -416,11 +421,12 @@ class Exchange:
 
     def _pieces(self) -> list[int]:
         """The further cookies of a split value that the request presented."""
-        return observed_pieces(join_header(self._opened._headers), self._manager._inline.name)
+        return observed_pieces(self._opened._headers, self._manager._inline.name)
 
     def _presented(self) -> Presented:
         """What the request presented, whichever session is to be saved."""
-        self._opened._look()
+        if self._opened._presented is None:
+            self._opened._look()
         return self._opened._presented or NOTHING
 
     def _respond(self, headers: Headers, cookies: Headers) -> Headers:

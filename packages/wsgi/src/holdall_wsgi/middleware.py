@@ -128,22 +128,13 @@ class SessionMiddleware:
 class _Response:
     """The response of one request: what `start_response` is for the application, and the body for the server."""
 
-    __slots__ = (
-        "_environ",
-        "_exc_info",
-        "_exchange",
-        "_failed",
-        "_headers",
-        "_iterator",
-        "_middleware",
-        "_start",
-        "_write",
-        "body",
-        "sent",
-        "status",
-    )
-
+    # Defaults live on the class, so that a request with nothing out of the ordinary does not pay for them.
+    status: str | None = None
+    sent = False
     body: Iterable[bytes]
+    _iterator: Iterator[bytes] | None = None
+    _exc_info: ExcInfo | None = None
+    _failed = False
 
     def __init__(
         self,
@@ -156,11 +147,6 @@ class _Response:
         self._exchange = exchange
         self._environ = environ
         self._start = start_response
-        self._iterator: Iterator[bytes] | None = None
-        self._exc_info: ExcInfo | None = None
-        self._failed = False
-        self.status: str | None = None
-        self.sent = False
 
     def start(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None, /
