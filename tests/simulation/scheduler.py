@@ -18,6 +18,7 @@ _AT_ONCE = 5
 _MOST_EVENTS = 2_000
 _MOST_HITS = 3
 """How often a history lets its fault meet its step."""
+_ENDLESS = 86_400
 _BACKUP_AGE = 30
 """How many ticks old a backup is at least, so that something is lost when it is restored."""
 
@@ -189,6 +190,7 @@ class _Scheduler:
             offsets=tuple(random.choice((0.0, -3.0, 2.0, 40.0, 3600.0)) if apart else 0.0 for _ in range(processes)),
             drifts=tuple(random.choice((0.0, -0.01, 0.02)) if apart else 0.0 for _ in range(processes)),
             browsers=random.choice((2, 2, 3)),
+            budget=random.choice((2, _ENDLESS)),
         )
 
     def live(self) -> History:
