@@ -25,6 +25,7 @@ class Request:
         "clock",
         "commands",
         "ends",
+        "held_back",
         "home_faults",
         "inline_lives",
         "key",
@@ -72,6 +73,8 @@ class Request:
         self.commands = 0
         self.troubles = 0
         """How many of its commands had no answer, or met a conflict."""
+        self.held_back = 0
+        """How many of its commands the core held back, since it had waited long enough."""
         self.home_faults = 0
         """How many of those for the tier whose answer counts had none."""
 

@@ -113,7 +113,7 @@ def step_of(flow: Generator[Any, Any, Any], command: Command) -> Step:
     while inner is not None:
         name = inner.gi_code.co_name
         frames.append(name)
-        inner = inner.gi_frame.f_locals["flow"] if name == "noting" else inner.gi_yieldfrom
+        inner = inner.gi_frame.f_locals["flow"] if name == "_watch" else inner.gi_yieldfrom
     signature = (*frames, type(command), command.tier, type(command) is Put and command.expect is Expect.ABSENT)
     step = _names.get(signature)
     if step is None:

@@ -16,7 +16,7 @@ from holdall import SessionManager
 from holdall.exchange import Exchange
 from holdall.tiers import Tiers
 
-from tests.simulation.matrix import Fault
+from tests.simulation.matrix import Fault, Step
 
 
 class Edit(NamedTuple):
@@ -34,8 +34,8 @@ class Mistake(NamedTuple):
     name: str
     rule: int
     edits: tuple[Edit, ...]
-    needs: Fault | None = None
-    """The fault without which it does no harm; None: many lead to it."""
+    needs: Fault | Step | None = None
+    """The fault without which it does no harm, or the step that it is in; None: much leads to it."""
 
 
 _REPLACE = "_replace"
@@ -117,6 +117,7 @@ MISTAKES = (
         "refill by set",
         4,
         (Edit(Tiers, "read", "plain, home.expires, expect)", "plain, home.expires, Expect.ANYTHING)"),),
+        needs=Step.REFILL,
     ),
     Mistake(
         "no trust window",
@@ -151,6 +152,7 @@ MISTAKES = (
         "a single write id",
         7,
         (Edit(Tiers, _REPLACE, "if write_id in stored.writes:", "if write_id == stored.writes[-1]:"),),
+        needs=Fault.LOST,
     ),
     Mistake(
         "replay on an ended session",

@@ -18,6 +18,7 @@ _AT_ONCE = 5
 _MOST_EVENTS = 2_000
 _MOST_HITS = 3
 """How often a history lets its fault meet its step."""
+_ENDLESS = 86_400
 _BACKUP_AGE = 30
 """How many ticks old a backup is at least, so that something is lost when it is restored."""
 
@@ -48,9 +49,10 @@ _USUAL = {
 assert set(_USUAL) == set(VERBS)
 _OFTEN: dict[Step, dict[str, int]] = {
     Step.LOAD_BURY: {"terminate": 25, "read": 40},
-    Step.REFILL: {"read": 40},
+    Step.REFILL: {"read": 30, "set": 40, "incr": 40},
     Step.INSERT: {"start large": 40},
     Step.PROMOTE: {"grow": 60, "persist": 30},
+    Step.UPDATE: {"set": 30, "incr": 50},
     Step.LATE: {"read": 40},
     Step.LOOK: {"set": 60, "incr": 30},
     Step.MOVE_NEW: {"regenerate_id and set": 60},
@@ -157,7 +159,8 @@ class _Scheduler:
         self.hits = 0
         self.stalled = -1
         """The request that gets no further for a while, whatever the others do."""
-        self.by_id = self.random.choice((0.4, 0.4, 0.1) if self.target[0] is Fault.RESTORE else (0.1, 0.1, 0.4))
+        is_late_news = self.target[0] is Fault.RESTORE or self.target[1] is Step.REFILL
+        self.by_id = self.random.choice((0.4, 0.4, 0.1) if is_late_news else (0.1, 0.1, 0.4))
         """How many of the requests are those of workers, that open a session by its id."""
 
     def _config(self) -> Config:
@@ -187,6 +190,7 @@ class _Scheduler:
             offsets=tuple(random.choice((0.0, -3.0, 2.0, 40.0, 3600.0)) if apart else 0.0 for _ in range(processes)),
             drifts=tuple(random.choice((0.0, -0.01, 0.02)) if apart else 0.0 for _ in range(processes)),
             browsers=random.choice((2, 2, 3)),
+            budget=random.choice((2, _ENDLESS)),
         )
 
     def live(self) -> History:
@@ -266,7 +270,10 @@ class _Scheduler:
         random, simulation = self.random, self.simulation
         fault, step = self.target
         if random.random() < 0.06:
-            self.stalled = random.choice([*simulation.work]) if random.random() < 0.6 else -1
+            late, self.stalled = self.stalled, random.choice([*simulation.work]) if random.random() < 0.6 else -1
+            if late in simulation.work:  # what waited so long is carried out at last
+                self._do(Go(late))
+                return
         number = random.choice([work for work in simulation.work if work != self.stalled] or [*simulation.work])
         chosen: Fault | None = None
         if self.hits < _MOST_HITS:
@@ -282,6 +289,8 @@ class _Scheduler:
                 self._prepare()
         if chosen is None and self.rate and random.random() < self.rate:
             chosen = random.choice(ON_COMMANDS)
+        if chosen in (Fault.LOST, Fault.LATE) and random.random() < 0.5:
+            self.stalled = number  # it waits for an answer in vain, and the others go on
         self._do(Go(number, chosen))
 
     def _aim(self, fault: Fault, number: int, process: int) -> Fault | None:

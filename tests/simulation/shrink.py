@@ -38,7 +38,7 @@ def story(seed: int, config: Config, events: Sequence[Event]) -> str:
     home = "the cache alone" if config.memory_only else "a durable store behind the cache"
     inline = "sessions begin in the cookie" if config.threshold else "no session in the cookie"
     clocks = ", ".join(f"{offset:+g} s" for offset in config.offsets)
-    head = [f"seed {seed}: {home}; {inline}; clocks {clocks}"]
+    head = [f"seed {seed}: {home}; {inline}; clocks {clocks}; a request waits {config.budget} s at most"]
     if any(config.drifts):
         head.append("clocks drift by " + ", ".join(f"{drift:+g} s in a second" for drift in config.drifts))
     if config.idle_timeout is not None:

@@ -60,6 +60,8 @@ class Config(NamedTuple):
     drifts: tuple[float, ...]
     """How many seconds it gains in a second."""
     browsers: int
+    budget: int
+    """For how many seconds a request waits for its stores: so long that it never matters, or as by default."""
 
 
 class Begin(NamedTuple):
@@ -231,6 +233,9 @@ class Simulation:
         self._finish_all()
         for number in sorted(self.responses):
             self.do(Arrive(number))
+        for number, life in enumerate(self.announced()):
+            if life.is_stored:  # now, while what the cache has is still trusted
+                self._ask(Begin(self.next_request(), -1, number % len(self.processes), "read", sid=number))
         if self.ledger.spread < 1e6:
             self.do(Wait(TRUST + self.ledger.spread + 61))
         for number in range(len(self.browsers)):
@@ -288,11 +293,9 @@ class Simulation:
                     return
                 self.do(Wait(0))
                 continue
-            self.do(Go(next(iter(self.work))))
-            if self.work:
-                first = next(iter(self.work))
-                if self.work[first].slow_until:
-                    self.work[first] = self.work.pop(first)
+            # What began first ends last: then the others have done all that it does not know of.
+            latest = [number for number in reversed(self.work) if not self.work[number].slow_until]
+            self.do(Go(latest[0] if latest else next(iter(self.work))))
         raise BrokenPromiseError("requests do not come to an end")
 
     # -- requests ----------------------------------------------------------------------------------------------------
@@ -351,9 +354,11 @@ class Simulation:
         try:
             yield from _steps(exchange.load())
         except SessionUnavailable:
+            self._note_held_back(exchange, request)
             self._tell(f"request {request.number} cannot load its session: 503")
             self._keep_cookies((yield from _steps(exchange.commit(status=200, headers=[]))))
             return
+        self._note_held_back(exchange, request)
         request.sid, request.saw = session.sid, dict(session)
         token = session._token
         if token is not None and request.sid is not None:
@@ -387,10 +392,12 @@ class Simulation:
                 exchange.commit(status=status, headers=[], expiration_ts=until, refresh=request.slides)
             )
         except SessionUnavailable:
+            self._note_held_back(exchange, request)
             self._tell(f"request {request.number}: unknown whether it is saved: 503")
             self._note_end(exchange)
             self._leave_open(request)
             return
+        self._note_held_back(exchange, request)
         self._note_end(exchange)
         dropped = bool(exchange._conflicts)
         ledger.closed(main, Status.DROPPED if dropped else Status.DONE)
@@ -413,8 +420,10 @@ class Simulation:
         try:
             yield from _steps(exchange.finish())
         except SessionUnavailable:
+            self._note_held_back(exchange, request)
             ledger.closed(write, Status.UNKNOWN)
             return
+        self._note_held_back(exchange, request)
         dropped = len(exchange._conflicts) > before
         ledger.closed(write, Status.DROPPED if dropped else Status.DONE)
         if not dropped:
@@ -441,6 +450,19 @@ class Simulation:
                 self.ledger.closed(write, Status.UNKNOWN)
                 if request.ends is not None and request.moved and request.life is not None:
                     request.ends.children.append(request.life)
+
+    def _note_held_back(self, exchange: Exchange, request: Request) -> None:
+        """Note which commands the core held back, since the request had waited long enough: as if nobody answered."""
+        failures = exchange.session._failures if exchange.session.is_accessed() else []
+        held_back = [failure for failure in failures if "not asked, this request has" in failure]
+        for failure in held_back[request.held_back :]:
+            self._tell(f"request {request.number}: {failure}")
+            is_cache = f" {Tier.CACHE.value}: " in failure
+            request.troubles += 1
+            request.home_faults += is_cache == self.config.memory_only
+            if is_cache:
+                self.ledger.untell()
+        request.held_back = len(held_back)
 
     def _note_end(self, exchange: Exchange) -> None:
         token = exchange.session._new or exchange.session._token
@@ -782,6 +804,7 @@ class Simulation:
             no_datastore=self.config.memory_only,
             idle_timeout=None if self.config.idle_timeout is None else timedelta(seconds=self.config.idle_timeout),
             cache_trust=timedelta(seconds=TRUST),
+            store_budget=timedelta(seconds=self.config.budget),
             clock=self._clock_of(process),
             random=self._bytes,
         )
