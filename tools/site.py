@@ -39,7 +39,8 @@ def stage(root: Path, target: Path) -> None:
 
     Raises `ValueError` for a link that leads nowhere on the site.
     """
-    pages = {path.relative_to(root).as_posix(): path.name for path in sorted(root.glob("docs/*.*"))}
+    docs = root / "docs"
+    pages = {path.relative_to(root).as_posix(): path.relative_to(docs).as_posix() for path in docs.rglob("*.*")}
     pages |= {path.relative_to(root).as_posix(): f"examples/{path.stem}.md" for path in root.glob("examples/*.py")}
     pages |= ELSEWHERE
     for source, page in pages.items():
@@ -52,7 +53,7 @@ def stage(root: Path, target: Path) -> None:
         elif path.suffix == ".py":
             _write(target / page, f"# {path.name}\n\n```python\n{path.read_text(encoding='utf-8')}```\n")
         else:
-            target.mkdir(parents=True, exist_ok=True)
+            (target / page).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target / page)
 
 
@@ -167,7 +168,7 @@ def _follow() -> None:
 
 
 def _newest() -> float:
-    paths = [*ROOT.glob("docs/*"), *ROOT.glob("examples/*.py"), *(ROOT / name for name in ELSEWHERE)]
+    paths = [*ROOT.glob("docs/**/*"), *ROOT.glob("examples/*.py"), *(ROOT / name for name in ELSEWHERE)]
     return max(path.stat().st_mtime for path in paths)
 
 
