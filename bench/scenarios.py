@@ -124,6 +124,12 @@ def beside_itself() -> Iterator[Scenario]:
     one, sixty = (Entrant(contestant, [f"{foreign(number)}; {cookie}"]) for number in (1, 60))
     yield _pair("read 200 B: 60 foreign cookies, base one", one, sixty, 1.3)
 
+    entrants = {
+        "base": Entrant(contestant, [cookie]),
+        "Holdall": Entrant(contestant, [f"{cookie}; {hostile_megabyte()}"]),
+    }
+    yield Scenario("read 200 B: 1 MB of hostile Cookie header, base none", entrants, (microseconds(5_000),))
+
     live = Entrant(contestant, cookies_of_many_moments(LIVE))
     one = Entrant(contestant, live.cookies[:1])
     yield Scenario(f"read 200 B: {LIVE:,} browsers in turn, base one", {"base": one, "Holdall": live}, ())
@@ -142,6 +148,11 @@ def beside_itself() -> Iterator[Scenario]:
 def foreign(number: int) -> str:
     """Return so many cookies of others, some 50 bytes each, as analytics leave them."""
     return "; ".join(f"_ga_{i:08X}=GS1.1.17000000{i:02}.1.1.17000000{i:02}.0.0.0" for i in range(number))
+
+
+def hostile_megabyte() -> str:
+    """Return a Cookie header that costs more than any other of 1 MB that is known: pieces of ours amid blanks."""
+    return "__Host-session=64.x; " + f"__Host-session.1=x{' ' * 1_930};" * 512
 
 
 def cookies_of_many_moments(number: int) -> list[str]:

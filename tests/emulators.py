@@ -37,9 +37,40 @@ class _NotStartedError(Exception):
     pass
 
 
+class EmulatorServer:
+    """A running emulator: gcloud, the shell it started, and the Java that one started, which are one process group."""
+
+    def __init__(self, address: str, process: "subprocess.Popen[bytes]") -> None:
+        self.address = address
+        """Where it listens, as host:port."""
+        self._process = process
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Have it accept connections and say nothing for a while."""
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._process.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End all of it at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
 @contextmanager
 def emulator(concurrency: str) -> Iterator[str]:
-    """Run the emulator of that `concurrency`; yields its "host:port", and ends with all its processes gone.
+    """Run the emulator of that `concurrency`, as `emulator_server` does; yields its "host:port"."""
+    with emulator_server(concurrency) as running:
+        yield running.address
+
+
+@contextmanager
+def emulator_server(concurrency: str) -> Iterator[EmulatorServer]:
+    """Run the emulator of that `concurrency`; ends with all its processes gone.
 
     Skips the test if the emulator is not installed; fails it instead where the environment says CI.
     """
@@ -52,17 +83,18 @@ def emulator(concurrency: str) -> Iterator[str]:
             address = f"127.0.0.1:{_free_port()}"
             log = Path(home, f"log-{attempt}")
             process = _start(gcloud, concurrency, address, home, log)
+            running = EmulatorServer(address, process)
             try:
                 _wait(process, address, log)
             except _NotStartedError as error:
-                _kill(process)
+                running.kill()
                 if attempt == _PORTS:
                     _missing(f"the {concurrency} emulator did not start: {error}")
                 continue
             try:
-                yield address
+                yield running
             finally:
-                _kill(process)
+                running.kill()
             return
 
 
@@ -112,10 +144,3 @@ def _wait(process: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
         except OSError:
             time.sleep(0.05)
     raise _NotStartedError(f"no answer in {_PATIENCE} seconds")
-
-
-def _kill(process: "subprocess.Popen[bytes]") -> None:
-    """End gcloud, the shell it started, and the Java that one started: they are one process group."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

@@ -54,6 +54,7 @@ class Demo:
             "count": Action("Count one more", lambda session, _: session.incr("count")),
             "draft": Action("Put in 20 KB", lambda session, _: _put_text(session, "draft", 20_000)),
             "album": Action("Put in 900 KB", lambda session, _: _put_text(session, "album", 900_000)),
+            "film": Action("Put in 5 MB", lambda session, _: _put_text(session, "film", 5_000_000)),
             "unpack": Action("Take the big things out", _unpack),
             "quick": Action("Quick write", lambda session, _: session.set_quick("scroll", secrets.randbelow(9_000))),
             "drop": Action("Take one thing out", lambda session, form: session.pop(form.get("key", ""))),
@@ -126,13 +127,14 @@ def _put_text(session: Session, key: str, size: int) -> None:
 
 
 def _unpack(session: Session, _: Form) -> None:
-    session.pop("draft")
-    session.pop("album")
+    for key in ("draft", "album", "film"):
+        session.pop(key)
 
 
 def _log_in(session: Session, _: Form) -> None:
     session["user"] = "ada"
     session.regenerate_id()  # whoever knew the id before the login knows nothing now
+    session.bind("ada")  # so that after the logout no copy of the cookie opens anything, however small the session
 
 
 def _look(trace: Trace, session: Session) -> None:

@@ -25,7 +25,8 @@ def choose_servers(arguments: argparse.Namespace, folder: Path) -> Servers:
         cache, cache_label = f"memcached://{arguments.memcached}", f"memcached at {arguments.memcached}"
     durable, durable_label = f"sqlite:///{folder / 'demo.sqlite3'}", "SQLite, in a temporary folder"
     if arguments.datastore:
-        emulator = f"?emulator={arguments.emulator}" if arguments.emulator else ""
+        # An emulator takes its time for the first commit of its life.
+        emulator = f"?emulator={arguments.emulator}&timeout=10" if arguments.emulator else ""
         durable = f"datastore://{arguments.datastore}/holdall-demo{emulator}"
         durable_label = f"Datastore, project {arguments.datastore}"
     return Servers(cache, durable, Labels(cache_label, durable_label))

@@ -37,14 +37,18 @@ def _tell_of_action(action: Trace, previous: Trace | None, view: Trace) -> tuple
     if after is Place.NOWHERE:
         return "It ended.", "Its cookies are deleted, and a mark in the durable store says so to any copy of them."
     if before is Place.NOWHERE and after is Place.COOKIE:
-        return "A session began.", "It is small, so all of it rides in one encrypted cookie. No store was asked."
+        asked = "The durable store only noted whose it is." if wrote else "No store was asked."
+        return "A session began.", f"It is small, so all of it rides in one encrypted cookie. {asked}"
     if before is Place.STORES and after is Place.COOKIE:
         return "It came back to the cookie.", "With a new id a small session may; the old id is dead."
     if before is not Place.STORES and after is Place.STORES:
         return "It moved to the stores.", "Durable first, then the cache; the cookie is only a reference now."
     if previous and previous.fingerprint and previous.fingerprint != view.fingerprint:
         if after is Place.COOKIE:
-            return "It has a new id.", "It is still in the cookie; the stores only noted that the old id is dead."
+            return (
+                "It has a new id.",
+                "It is still in the cookie; the stores only noted that the old id is dead, and whose.",
+            )
         return "It has a new id.", "It is too big for the cookie, so a new record was written; the old id is dead."
     if after is Place.COOKIE:
         return "Still small.", "All of it went back into the cookie. No store was asked."

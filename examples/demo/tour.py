@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import groupby
 from typing import NamedTuple, TextIO
 from urllib.parse import urlencode
 
@@ -147,12 +148,14 @@ class Tour:
         """Tell the story; a step may be taken before the next one is asked for."""
         nowhere, cookie, stores = Place
         get, both = (GET_CACHE,), (PUT_DURABLE, PUT_CACHE)
+        ask, listed = (GET_DURABLE,), (GET_DURABLE, PUT_DURABLE)  # the list of whose sessions are live
         refill = (GET_CACHE, GET_DURABLE, PUT_CACHE)
         survives = self._servers.cache.startswith("memcached:")
         data, reference = ("set data",), ("set reference",)
         replaced = ("delete data", "set reference")  # the request came with both, the older one goes
         small, big, user = ("note",), ("draft", "note"), ("draft", "note", "scroll", "user")
         none = Fact(nowhere, id="none")
+        out = Fact(nowhere, both + listed, ("delete data", "delete reference"), id="none")
         refused = Fact(nowhere, (GET_CACHE, GET_DURABLE), id="none")
 
         yield Step("first visit", self._read, none)
@@ -165,6 +168,11 @@ class Tour:
         yield Step(
             "put in 900 KB more", self._do("album"), Fact(stores, get + both, reference, ("album", "draft", "note"))
         )
+        yield Step(
+            "put in 5 MB more: in parts",
+            self._do("film"),
+            Fact(stores, get + both, reference, ("album", "draft", "film", "note")),
+        )
         yield Step("take the big out: it stays", self._do("unpack"), Fact(stores, get + both, reference, small))
         yield Step(
             "quick write: only the cache",
@@ -175,7 +183,7 @@ class Tour:
         yield Step(
             "log in: new id, back to cookie",
             self._do("login"),
-            Fact(cookie, get + both, data, ("note", "scroll", "user"), "new"),
+            Fact(cookie, get + listed + both, data, ("note", "scroll", "user"), "new"),
         )
         yield Step("the copied cookie of the old id", self._read_copied, refused)
         yield Step("put in 20 KB: to the stores", self._do("draft"), Fact(stores, both, replaced, user))
@@ -183,15 +191,17 @@ class Tour:
         yield Step("read: durable still has it", self._read, Fact(stores, refill, (), user))
         yield Step("read: the cache has it again", self._read, Fact(stores, get, (), user))
         self._restart()
-        yield Step("the application restarted", self._read, Fact(stores, get if survives else refill, (), user))
+        yield Step("the application restarted", self._read, Fact(stores, (get if survives else refill) + ask, (), user))
         self._copy()
-        yield Step(
-            "log out: gone everywhere",
-            self._do("logout"),
-            Fact(nowhere, both, ("delete data", "delete reference"), id="none"),
-        )
+        yield Step("log out: gone everywhere", self._do("logout"), out)
         yield Step("the copied cookie: out is out", self._read_copied, refused)
         yield Step("a new note, a new session", self._do("note"), Fact(cookie, (), data, small, "new"))
+        bound = Fact(cookie, listed + both, data, ("note", "user"), "new")
+        yield Step("log in: bound, all in the cookie", self._do("login"), bound)
+        self._copy()
+        yield Step("log out again", self._do("logout"), out)
+        yield Step("the copy with all in it: refused", self._read_copied, none)
+        yield Step("another note, a new session", self._do("note"), Fact(cookie, (), data, small, "new"))
         yield Step("a forged cookie: as good as none", self._read_forged, none)
         yield Step("let it end in 5 seconds", self._do("expire"), Fact(cookie, both, data, small, "new"))
         self._ahead += SECONDS_TO_LIVE + 1
@@ -245,7 +255,7 @@ def walk(servers: Servers, out: TextIO = sys.stdout) -> int:
                 step.title,
                 _tell(actual.place),
                 _cookies(trace),
-                _tell(actual.commands) if actual.commands else "-",
+                _commands(actual) or "-",
                 in_bytes(sum(ran.size for ran in trace.commands)) if actual.commands else "-",
                 f"{trace.micros / 1000:.1f} ms",
                 ", ".join(item.key for item in trace.items or ()) or "-",
@@ -292,7 +302,7 @@ class Paint:
 
 def _row(number: str, *cells: str) -> str:
     step, place, cookie, commands, traffic, took, holds = (*cells, *[""] * (7 - len(cells)))
-    return f"{number:>2}  {step:<32} {place:<8} {cookie:<9} {commands:<34} {traffic:>8} {took:>8}  {holds}".rstrip()
+    return f"{number:>2}  {step:<32} {place:<8} {cookie:<9} {commands:<46} {traffic:>8} {took:>8}  {holds}".rstrip()
 
 
 def _indented(mark: str, lines: list[str]) -> list[str]:
@@ -304,6 +314,12 @@ def _cookies(trace: Trace) -> str:
     if kept:
         return f"set {trace.set_bytes} B"
     return f"{len(trace.cookies)} deleted" if trace.cookies else "-"
+
+
+def _commands(fact: Fact) -> str:
+    """The commands in their order, each verb once for those of it that come together."""
+    groups = groupby(fact.commands, key=lambda command: command[0])
+    return "; ".join(f"{verb} {', '.join(tier.value for _, tier in group)}" for verb, group in groups)
 
 
 def _cookie_name(name: str) -> str:

@@ -493,12 +493,14 @@ class TestSettings:
             "HOLDALL_COOKIE": CookieOptions(name="ours"),
             "HOLDALL_AUDIENCE": "ours",
             "HOLDALL_CACHE_TRUST": 5,
+            "HOLDALL_STORE_BUDGET": 6,
             "HOLDALL_SAVE_ON_ERROR": True,
             "SESSION_COOKIE_NAME": "mine",
         }
         settings = self.manager(config).settings
         assert (settings.lifetime, settings.idle_timeout, settings.cookie_only_threshold) == (60, 30, 100)
         assert (settings.audience, settings.cache_trust, settings.save_on_error) == ("ours", 5000, True)
+        assert settings.store_budget == 6
         assert self.manager(config).cookie.effective_name == "ours"
         assert self.manager(config, lifetime=timedelta(minutes=2), audience="x").settings.lifetime == 120
 

@@ -1,8 +1,15 @@
-"""What the core's tests share: a browser that keeps cookies, and a world with a clock and stores that remember."""
+"""What the core's tests share: a browser that keeps cookies, and a world with a clock and stores that remember.
 
+And what equal means for session values.
+"""
+
+import dataclasses
+import struct
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, time, timedelta, timezone
+from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from holdall import Exchange, Receipt, Session, SessionManager, run
 from holdall.testing import FakeClock, RecordingStores
@@ -97,3 +104,32 @@ def persist(session: Session) -> str | None:
 def put(**values: Any) -> Callable[[Session], None]:
     """Return what a request does that assigns these values."""
     return lambda session: session.update(values)
+
+
+def identical(a: Any, b: Any) -> bool:
+    """Tell whether two values are equal and of exactly the same types, all the way down."""
+    if type(a) is not type(b):
+        return False
+    match a:
+        case float():
+            return struct.pack("d", a) == struct.pack("d", b) or (a != a and b != b)
+        case complex():
+            return identical((a.real, a.imag), (b.real, b.imag))
+        case Decimal():
+            return bool(a.as_tuple() == b.as_tuple())
+        case datetime() | time():
+            naive = a.replace(tzinfo=None) == b.replace(tzinfo=None) and a.fold == b.fold
+            return bool(naive) and identical(a.tzinfo, b.tzinfo)
+        case timezone():
+            return bool(a == b and a.tzname(None) == b.tzname(None))
+        case ZoneInfo():
+            return a is b
+        case list() | tuple():
+            return len(a) == len(b) and all(map(identical, a, b))
+        case dict():
+            return identical([*a.items()], [*b.items()])
+        case set() | frozenset():
+            return len(a) == len(b) and all(any(identical(x, y) for y in b) for x in a)
+        case _ if dataclasses.is_dataclass(a):
+            return all(identical(getattr(a, field.name), getattr(b, field.name)) for field in dataclasses.fields(a))
+    return bool(a == b)

@@ -1,7 +1,11 @@
-"""What attacks on the core once broke, each by its story: overlapping requests, stale copies, odd times and values."""
+"""What attacks on the core do: those that once broke it, each by its story, and every attacker of SECURITY.md.
+
+The stories are of overlapping requests, stale copies, odd times and values.
+"""
 
 from collections.abc import Callable
 from datetime import timedelta
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -19,7 +23,7 @@ from holdall import (
 )
 from holdall.testing import FakeClock
 
-from tests.core.support import Browser, World, big
+from tests.core.support import KEY, OTHER_KEY, Browser, World, big
 
 
 def stored_world(**options: Any) -> World:
@@ -347,3 +351,256 @@ def test_unavailable_commits_change_no_cookie() -> None:
         world.stores.down.clear()
         assert world.browser.cookies == before
         assert world.read()["n"] == 1
+
+
+def values_of(world: World, tier: Tier) -> dict[str, bytes]:
+    return {key: value for key, (value, _, _) in world.stores.snapshot(tier).items()}
+
+
+def plant(world: World, tier: Tier, **values: bytes) -> None:
+    """Do what somebody does who can write to a tier: put values under keys."""
+    there = world.stores.snapshot(tier)
+    world.stores.restore(tier, there | {key: (value, 10**9, 2**40) for key, value in values.items()})
+
+
+class TestWriterOfTheCache:
+    """Somebody who can read and write all of memcached, and has no key."""
+
+    def test_swapped_entries_show_nobody_elses_data(self) -> None:
+        """Under each other's keys, two users' entries open for neither, and both read their own."""
+        world = World()
+        ada, bob = Browser(), Browser()
+        for name, browser in (("ada", ada), ("bob", bob)):
+            world.request(lambda session, name=name: session.update(user=name, extra=big(6000)), browser)  # type: ignore[misc]
+        (one, first), (other, second) = values_of(world, Tier.CACHE).items()
+        plant(world, Tier.CACHE, **{one: second, other: first})
+        assert world.read(ada)["user"] == "ada"
+        assert world.read(bob)["user"] == "bob"
+
+    @pytest.mark.parametrize("garbage", [b"", b"\0", b"\0\1" + bytes(200), b"\x80\x04N.", b"junk" * 100])
+    def test_garbage_costs_a_lookup(self, garbage: bytes) -> None:
+        """In the place of an entry it is a miss: the session is read from the durable tier, and goes on."""
+        world = stored_world()
+        (key,) = values_of(world, Tier.CACHE)
+        plant(world, Tier.CACHE, **{key: garbage})
+        assert world.read()["n"] == 1
+        world.request(lambda session: session.update(n=2))
+        assert world.read()["n"] == 2
+
+    def test_an_entry_of_before_the_logout_is_read_for_the_trust_at_most(self) -> None:
+        """Put back over the tombstone it shows the ended session until it is `cache_trust` old, and takes no write."""
+        world = stored_world()
+        thief = open_tab(world)
+        entry = values_of(world, Tier.CACHE)
+        world.request(Session.terminate)
+        plant(world, Tier.CACHE, **entry)
+        assert world.read(thief)["n"] == 1
+        world.request(lambda session: session.update(n=2), thief)
+        assert world.receipt is not None
+        assert world.receipt.conflicts
+        plant(world, Tier.CACHE, **entry)
+        world.later(seconds=60)
+        assert world.read(thief) == {}
+
+    def test_an_older_entry_loses_no_write(self) -> None:
+        """A change made on an entry that was put back is replayed on what the durable tier has."""
+        world = stored_world()
+        old_tab, entry = open_tab(world), values_of(world, Tier.CACHE)
+        world.request(lambda session: session.update(m=1))
+        plant(world, Tier.CACHE, **entry)
+        world.request(lambda session: session.update(k=1), old_tab)
+        assert {"n": 1, "m": 1, "k": 1}.items() <= world.read().items()
+
+    def test_without_a_durable_tier_its_word_counts(self) -> None:
+        """With `no_datastore` what had ended can be put back; what a browser has seen newer of, cannot."""
+        world = stored_world(no_datastore=True)
+        before = values_of(world, Tier.CACHE)
+        world.request(lambda session: session.update(n=2))
+        thief, entry = open_tab(world), values_of(world, Tier.CACHE)
+        plant(world, Tier.CACHE, **before)
+        assert world.read(open_tab(world)) == {}
+        plant(world, Tier.CACHE, **entry)
+        world.request(Session.terminate)
+        assert world.read(thief) == {}
+        plant(world, Tier.CACHE, **entry)
+        assert world.read(thief)["n"] == 2
+
+
+class TestWriterOfTheDurableTier:
+    """Somebody who can read and write all of Datastore, and has no key."""
+
+    def test_swapped_records_show_nobody_elses_data(self) -> None:
+        """Under each other's keys, records and lists open for nobody."""
+        world = World(cookie_only_threshold=0)
+        for name in ("ada", "bob"):
+            world.request(lambda session, name=name: session.update(user=name), browser := Browser())  # type: ignore[misc]
+            world.request(lambda session, name=name: session.bind(name), browser)  # type: ignore[misc]
+        values = values_of(world, Tier.DURABLE)
+        for kind in "sp":
+            one, other = (key for key in values if key.startswith(kind))
+            plant(world, Tier.DURABLE, **{one: values[other], other: values[one]})
+        world.stores.flush()
+        assert world.read(browser) == {}
+        assert world.drive(world.manager.sessions_of("ada")) == []
+
+    def test_a_record_put_back_is_the_session_again(self) -> None:
+        """What this tier says counts: over its marker an old record lives again, for those who have its cookie."""
+        world = stored_world()
+        thief, record = open_tab(world), values_of(world, Tier.DURABLE)
+        world.request(Session.terminate)
+        assert world.read(thief) == {}
+        plant(world, Tier.DURABLE, **record)
+        assert world.read(thief)["n"] == 1
+        world.later(days=7)
+        assert world.read(thief) == {}
+
+    @pytest.mark.parametrize("garbage", [b"", b"\0", b"\x80\x04N.", b"junk" * 100])
+    def test_garbage_is_no_session(self, garbage: bytes) -> None:
+        """In the place of a record and a list it ends what was there, and nothing fails."""
+        world = stored_world()
+        world.request(lambda session: session.bind("ada"))
+        plant(world, Tier.DURABLE, **dict.fromkeys(values_of(world, Tier.DURABLE), garbage))
+        world.stores.flush()
+        assert world.read() == {}
+        assert world.drive(world.manager.sessions_of("ada")) == []
+
+    @pytest.mark.parametrize("extra", ["", big(6000)], ids=["cookie", "stored"])
+    def test_without_its_list_a_bound_session_ends(self, extra: str) -> None:
+        """A list that was removed, with its labels, refuses everybody who was on it: how a person is erased."""
+        world = World()
+        world.request(lambda session: session.update(n=1, extra=extra))
+        world.request(lambda session: session.bind("ada", "a browser"))
+        there = world.stores.snapshot(Tier.DURABLE)
+        world.stores.restore(Tier.DURABLE, {key: there[key] for key in there if not key.startswith("p")})
+        world.later(seconds=61)
+        assert world.read() == {}
+
+    def test_a_principal_can_be_guessed(self) -> None:
+        """A list's key is a hash without a secret: who sees it and guesses the principal knows whose list it is."""
+        world = World()
+        world.request(lambda session: session.bind("7"))
+        guess = sha256(b"holdall/principal" + len(b"holdall").to_bytes(4) + b"holdall" + b"7").hexdigest()[:32]
+        assert f"p{guess}" in world.stores.snapshot(Tier.DURABLE)
+
+
+class TestPlantedCookies:
+    """A subdomain, or anybody else who can put cookies into a browser."""
+
+    @pytest.mark.parametrize("extra", ["", big(6000)], ids=["cookie", "stored"])
+    def test_a_login_is_not_shared_with_who_planted_the_session(self, extra: str) -> None:
+        """The attacker's copy of a session that a victim logs in with, and gives a new id, never shows the login."""
+        world = World()
+        world.request(lambda session: session.update(cart=1, extra=extra))
+        attacker = open_tab(world)
+
+        def log_in(session: Session) -> None:
+            session.regenerate_id()
+            session["user"] = "ada"
+
+        world.request(log_in)
+        assert world.read()["user"] == "ada"
+        assert "user" not in world.read(attacker)
+        world.request(lambda session: session.update(seen=1), attacker)
+        assert "seen" not in world.read()
+
+    @pytest.mark.parametrize("first", [True, False])
+    def test_two_sessions_under_one_name_are_none(self, first: bool) -> None:
+        """A second authentic session beside the victim's is not taken for it, whichever comes first."""
+        world = World()
+        ada, mallory = Browser(), Browser()
+        world.request(lambda session: session.update(user="ada"), ada)
+        world.request(lambda session: session.update(user="mallory"), mallory)
+        header = "; ".join([mallory.header, ada.header] if first else [ada.header, mallory.header])
+        assert dict(world.manager.open(header, drive=world.drive).session) == {}
+
+    def test_of_the_two_names_the_later_session_counts(self) -> None:
+        """Who can write our very names can put a session of their own beside an older one, and reads nothing of it."""
+        world = World()
+        ada, mallory = Browser(), Browser()
+        world.request(lambda session: session.update(user="ada"), ada)
+        world.later(seconds=1)
+        world.request(lambda session: session.update(user="mallory", extra=big(6000)), mallory)
+        for header in (f"{ada.header}; {mallory.header}", f"{mallory.header}; {ada.header}"):
+            assert dict(world.manager.open(header, drive=world.drive).session)["user"] == "mallory"
+
+    def test_names_that_look_like_ours_are_foreign(self) -> None:
+        """Without the very name, which browsers refuse to a subdomain, a planted cookie is not read."""
+        world = World()
+        world.request(lambda session: session.update(n=1))
+        value = world.browser.header.partition("=")[2]
+        for name in (
+            "__host-session",
+            "__HOST-session",
+            "__Host-Session",
+            " __Host-session ",
+            "session",
+            "=__Host-session",
+        ):
+            assert dict(world.manager.open(f"{name}={value}", drive=world.drive).session) == {}
+
+
+class TestCopiedCookies:
+    """A thief of a cookie, or the owner who kept an old one. Bound sessions are in test_principals."""
+
+    def test_an_unbound_session_in_the_cookie_lives_until_its_end(self) -> None:
+        """Neither logout nor a new id reaches the copy of a small session bound to nobody; its absolute end does."""
+        world = World()
+        world.request(lambda session: session.update(n=1))
+        for act in (Session.regenerate_id, Session.terminate):
+            thief = open_tab(world)
+            world.request(act)
+            assert world.read(thief) == {"n": 1}
+        world.later(days=7)
+        assert world.read(thief) == {}
+
+    def test_a_stored_one_ends_with_the_logout(self) -> None:
+        """The copy of a reference opens nothing from the logout on."""
+        world = stored_world()
+        thief = open_tab(world)
+        world.request(Session.terminate)
+        assert world.read(thief) == {}
+
+    def test_old_cookies_roll_back_small_sessions_only(self) -> None:
+        """Who presents an older cookie has the older state of a small session, and the latest of a stored one."""
+        for threshold, seen in ((3800, 1), (0, 2)):
+            world = World(cookie_only_threshold=threshold)
+            world.request(lambda session: session.update(n=1))
+            old = open_tab(world)
+            world.request(lambda session: session.update(n=2))
+            assert world.read(old) == {"n": seen}
+
+
+class TestStolenKeys:
+    """Somebody who has a key that was in use."""
+
+    @pytest.mark.parametrize("threshold", [0, 3800], ids=["stored", "cookie"])
+    def test_a_new_key_alone_ends_everything(self, threshold: int) -> None:
+        """Once the stolen key is gone from the list, what was or will be sealed with it opens nothing, in any tier."""
+        world = World(cookie_only_threshold=threshold)
+        thief = Browser()
+        World(clock=world.clock, stores=world.stores).request(lambda session: session.update(user="admin"), thief)
+        kept = World(key=[OTHER_KEY, KEY], clock=world.clock, stores=world.stores)
+        assert kept.read(thief) == {"user": "admin"}  # as second it opens still, and so do forgeries
+        world.request(lambda session: session.update(user="ada"))
+        alone = World(key=OTHER_KEY, clock=world.clock, stores=world.stores)
+        for browser in (thief, world.browser):
+            assert alone.read(browser) == {}
+        alone.request(lambda session: session.update(user="ada"), world.browser)
+        assert alone.read(world.browser) == {"user": "ada"}
+
+    @pytest.mark.parametrize("threshold", [0, 3800], ids=["stored", "cookie"])
+    def test_another_audience_ends_everything(self, threshold: int) -> None:
+        """With the same key and another audience, all sessions of before are junk."""
+        world = World(cookie_only_threshold=threshold)
+        world.request(lambda session: session.update(n=1))
+        other = World(clock=world.clock, stores=world.stores, audience="holdall-2")
+        assert other.read(world.browser) == {}
+
+    def test_a_forged_session_is_on_nobodys_list(self) -> None:
+        """Who has the key and no store can claim to be bound to somebody, and is refused: their list has no such id."""
+        world = World()
+        forger = World(clock=world.clock)
+        forger.request(lambda session: session.bind("ada"))
+        assert forger.request(Session.is_active, open_tab(forger))
+        assert dict(world.manager.open(forger.browser.header, drive=world.drive).session) == {}
+        assert not world.request(lambda session: (session.get("n"), session.is_active())[1], open_tab(forger))

@@ -79,3 +79,28 @@ def test_overlay() -> None:
     """Changed keys of the record win over inline data, deletions too; every key if it is not known which."""
     assert overlay({"a": 1, "b": 1}, {"a": 2, "c": 2}, {"a", "b"}) == {"a": 2}
     assert overlay({"a": 1, "b": 1}, {"a": 2, "c": 2}, None) == {"a": 2, "c": 2}
+
+
+def test_clearing_an_empty_session_is_no_change() -> None:
+    """Where there was nothing, clear leaves nothing to write."""
+    assert not collect({}, cleared=True, live={}, marks={}, quick=False)
+
+
+def test_after_clear_everything_assigned_counts() -> None:
+    """A value that was assigned again after clear is written, though it is the same; what was deleted went with it."""
+    values = {"same": 1, "gone": 1}
+    marks = {"same": ASSIGNED, "gone": DELETED}
+    changes = collect(values, cleared=True, live={"same": 1}, marks=marks, quick=False)
+    assert changes == Changes(cleared=True, assigned={"same": 1})
+    assert changes.apply(values) == ({"same": 1}, ())
+
+
+def test_nothing_is_the_default() -> None:
+    """Changes that say nothing change nothing, and are no quick write."""
+    assert not Changes()
+    assert Changes() == Changes(False, {}, set(), {}, False, None, None)
+
+
+def test_marks_are_read_by_name() -> None:
+    """In messages of tests and debuggers a mark shows as its name."""
+    assert f"{ASSIGNED} {DELETED}" == "ASSIGNED DELETED"

@@ -23,6 +23,8 @@ from holdall.codec import KINDS, Wire, decode, encode, is_same, pack_map, regist
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.core.support import identical
+
 # -- what can be kept --------------------------------------------------------------------------------------------------
 
 zones = st.one_of(
@@ -151,35 +153,6 @@ values = st.recursive(
     _containers,
     max_leaves=12,
 )
-
-
-def identical(a: Any, b: Any) -> bool:
-    """Tell whether two values are equal and of exactly the same types, all the way down."""
-    if type(a) is not type(b):
-        return False
-    match a:
-        case float():
-            return struct.pack("d", a) == struct.pack("d", b) or (a != a and b != b)
-        case complex():
-            return identical((a.real, a.imag), (b.real, b.imag))
-        case Decimal():
-            return bool(a.as_tuple() == b.as_tuple())
-        case datetime() | time():
-            naive = a.replace(tzinfo=None) == b.replace(tzinfo=None) and a.fold == b.fold
-            return bool(naive) and identical(a.tzinfo, b.tzinfo)
-        case timezone():
-            return bool(a == b and a.tzname(None) == b.tzname(None))
-        case ZoneInfo():
-            return a is b
-        case list() | tuple():
-            return len(a) == len(b) and all(map(identical, a, b))
-        case dict():
-            return identical([*a.items()], [*b.items()])
-        case set() | frozenset():
-            return len(a) == len(b) and all(any(identical(x, y) for y in b) for x in a)
-        case Basket():
-            return identical(vars(a), vars(b))
-    return bool(a == b)
 
 
 def there_and_back(value: Any) -> Any:
@@ -456,7 +429,7 @@ def test_what_contains_itself_is_refused() -> None:
         Model(a=1),
         User(name="x", when=datetime(2024, 1, 1)),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_registered_types_come_back(value: Any) -> None:
     """Enums, dataclasses and classes with functions of their own survive, alone, nested and as keys."""

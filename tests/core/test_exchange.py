@@ -1,9 +1,22 @@
 """One request and its response: headers, receipts, and the session that is set."""
 
 from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
 import pytest
-from holdall import CookieOptions, Exchange, Receipt, Session, SessionManager, SessionUnavailable, Tier, run
+from holdall import (
+    Command,
+    CookieOptions,
+    Exchange,
+    Put,
+    Receipt,
+    Session,
+    SessionManager,
+    SessionUnavailable,
+    Tier,
+    run,
+)
 
 from tests.core.support import KEY, Browser, World, big, put
 
@@ -155,6 +168,86 @@ class TestReceipt:
         world.request(lambda session: session.update(big=big()))
         assert world.receipt is not None
         assert (world.receipt.tier, world.receipt.durable) == (Tier.CACHE, False)
+
+
+class TestBudget:
+    """How long a request waits for its stores."""
+
+    def world(self, seconds: float, **options: Any) -> World:
+        """Return a world with a stored session, whose stores take so many seconds for every command from now on."""
+        world = World(**options)
+        world.request(put(big=big(), n=0))
+        world.stores.before = lambda command: world.clock.advance(seconds)
+        return world
+
+    def test_it_is_one_for_load_and_commit(self) -> None:
+        """Once it is spent no store is asked any more: nothing is written, the cookie is kept, the receipt says it."""
+        world = self.world(0.7)
+        world.stores.flush()
+        before = dict(world.browser.cookies)
+        exchange = world.open()
+        exchange.session["n"] = 1
+        assert exchange.session["big"] == big()
+        asked = len(world.stores.commands)
+        with pytest.raises(SessionUnavailable, match=r"waited 2 s for its stores"):
+            world.close(exchange)
+        assert len(world.stores.commands) == asked
+        assert world.browser.cookies == before
+        receipt = run(exchange.finish(), world.stores)
+        assert receipt.failures[0] == "put durable: not asked, this request has waited 2 s for its stores"
+        assert not receipt.durable
+        world.stores.before = None
+        assert world.read()["n"] == 0
+
+    def test_what_was_committed_by_then_is_committed(self) -> None:
+        """A commit that spent the budget is acknowledged, though the cache is not told, and is seen."""
+        world = self.world(1.1)
+        world.request(put(n=1))
+        assert world.did == ["get cache", "put durable"]
+        assert world.receipt is not None
+        assert world.receipt.durable
+        world.stores.before = None
+        assert world.read()["n"] == 1
+
+    def test_being_beaten_by_others_ends_with_it(self) -> None:
+        """A write that others beat again and again gives up after a while, and says so."""
+        world = self.world(0.0)
+        other = world.browser.copy()
+
+        def beat(command: Command) -> None:
+            world.clock.advance(0.25)
+            if isinstance(command, Put) and command.tier is Tier.DURABLE:
+                world.stores.before = None
+                world.request(lambda session: session.incr("n"), other)
+                world.stores.before = beat
+
+        exchange = world.open()
+        exchange.session["mine"] = 1
+        world.stores.before = beat
+        with pytest.raises(SessionUnavailable):
+            world.close(exchange)
+        world.stores.before = None
+        assert world.read() == {"big": big(), "n": 4}
+
+    def test_the_application_may_take_its_time(self) -> None:
+        """What the application does in between does not count, nor does a clock that is set back count for less."""
+        world = self.world(0.3)
+        exchange = world.open()
+        exchange.session["n"] = 1
+        world.clock.advance(3600)
+        world.close(exchange)
+        assert world.receipt is not None
+        assert world.receipt.failures == ()
+        steps = iter([-3600.0])
+        world.stores.before = lambda command: world.clock.advance(next(steps, 1.1))
+        world.request(put(n=2))
+        assert world.did == ["get cache", "put durable", "put cache"]
+
+    def test_it_is_a_setting(self) -> None:
+        """Who has slow stores gives requests more time."""
+        world = self.world(1.5, store_budget=timedelta(minutes=1))
+        world.request(put(n=1))
+        assert world.did == ["get cache", "put durable", "put cache"]
 
 
 def test_another_session_may_be_set() -> None:

@@ -5,6 +5,7 @@ import logging
 
 import pytest
 from holdall import Session
+from holdall.cookies import to_text
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,6 +102,19 @@ def test_inline_and_reference_are_not_each_other() -> None:
     world.request(lambda session: session.update(big=big()), browser)
     reference = browser.cookies[f"{NAME}-ref"]
     assert read(world, f"{NAME}={reference}") == {}
+
+
+@pytest.mark.parametrize("plain", [b"", b"\0" * 60, b"\x20" + bytes(62), b"\x10" + bytes(62)])
+def test_what_a_newer_version_sealed_is_ignored(plain: bytes) -> None:
+    """An authentic value of another layout is no session and no error, and is left alone."""
+    world = World()
+    for name in (NAME, f"{NAME}-ref"):
+        sealed = world.manager._box.seal(plain, f"{name}/1".encode(), world.clock())
+        browser = Browser()
+        browser.cookies = {name: to_text(sealed)}
+        assert world.read(browser) == {}
+        assert world.did == []
+        assert world.set_cookies() == []
 
 
 def test_bad_cookie_is_logged_once_without_payload(caplog: pytest.LogCaptureFixture) -> None:

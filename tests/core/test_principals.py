@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from holdall import Get, Put, Session, SessionUnavailable, Tier, UsageError, run
+from holdall.codec import encode, pack_map
 from holdall.principals import MOST_SESSIONS, Principals, _Entry, _pruned
 from holdall.record import Ending
 from hypothesis import given
@@ -307,14 +308,27 @@ class TestOutages:
             assert found in ({}, {"user": "ada", "pad": extra})
         assert step > 3
 
-    def test_another_formats_list_is_left_alone(self) -> None:
-        """A list of a newer version is neither overwritten nor taken for an empty one."""
+    @pytest.mark.parametrize(
+        "plain",
+        [
+            b"",
+            b"\x02 something new",
+            b"\x01 no map",
+            b"\x01" + pack_map({"s": 5}),
+            b"\x01" + pack_map({"s": encode([1, 2])}),
+            b"\x01" + pack_map({"s": encode(("id", 1, 1, 2**40, None, 0))}),
+            b"\x01" + pack_map({"s": encode(("id", 1, "1", 2**40, None, 0, 0))}),
+            b"\x01" + pack_map({"s": encode(("id", 1, 1, 2**40, None, 1, 3))}),
+        ],
+    )
+    def test_another_formats_list_is_left_alone(self, plain: bytes) -> None:
+        """A list of a newer version is neither overwritten nor taken for an empty one, however it differs."""
         world = World()
         world.request(login())
         (key,) = [c.key for c in world.stores.commands if isinstance(c, Put) and c.key.startswith("p")]
         principals = world.manager._principals
         assert principals is not None
-        sealed = principals._box.seal(b"\x02 something new", key.encode(), world.clock())
+        sealed = principals._box.seal(plain, key.encode(), world.clock())
         values = world.stores.snapshot(Tier.DURABLE)
         values[key] = (sealed, *values[key][1:])
         world.stores.restore(Tier.DURABLE, values)

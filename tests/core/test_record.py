@@ -63,3 +63,19 @@ def test_too_many_changed_keys_stand_for_all() -> None:
     assert join_changed(frozenset(), many) is None
     assert join_changed(None, ["k"]) is None
     assert join_changed(frozenset("a"), "b") == frozenset("ab")
+
+
+@given(st.one_of(RECORDS, MARKERS), st.data())
+def test_what_is_cut_short_is_no_record(stored: Record | Marker, data: st.DataObject) -> None:
+    """Of a record or a marker that lacks its end, nothing is believed: it is as one of an unknown format."""
+    plain = pack(stored)
+    assert unpack(plain[: data.draw(st.integers(0, len(plain) - 1))]) is None
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_record_or_none(plain: bytes) -> None:
+    """Whatever is behind the format's byte, and as a cache entry, raises nothing."""
+    for bytes_ in (plain, b"\x01" + plain, b"\x01\x01" + plain):
+        stored = unpack(bytes_)
+        assert stored is None or pack(stored)
+    assert unpack(split_note(plain[:15])[2]) is None

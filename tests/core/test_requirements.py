@@ -278,14 +278,15 @@ def test_no_cookie_is_ever_over_4096_bytes(threshold: int) -> None:
         assert world.read() == {"x": text}
 
 
-def test_a_record_of_a_newer_version_is_refused_and_kept() -> None:
+@pytest.mark.parametrize("plain", [b"", b"\x02" + bytes(100), b"\x01\x01" + bytes(40), b"\x01\x02" + bytes(25)])
+def test_a_record_of_a_newer_version_is_refused_and_kept(plain: bytes) -> None:
     """38: a record of an unknown format is neither read, nor replaced, nor deleted; the cookie stays."""
     world = begun(big(6000))
     (key,) = world.stores.snapshot(Tier.DURABLE)
     raw = parse_sid(world.request(lambda session: session.sid))
     assert raw is not None
     assert key == store_key(raw)
-    newer = world.manager._tiers._records.seal(b"\x02" + bytes(100), key.encode(), world.clock())
+    newer = world.manager._tiers._records.seal(plain, key.encode(), world.clock())
     world.stores.flush()
     world.stores.restore(Tier.DURABLE, {key: (newer, 10**6, 2**40)})
     for act in (dict, lambda session: session.update(n=2), Session.regenerate_id):

@@ -28,6 +28,8 @@ from tests.core.support import KEY
         ("save_on_error", None),
         ("cache_trust", 60),
         ("cache_trust", timedelta(seconds=-1)),
+        ("store_budget", 2),
+        ("store_budget", timedelta(0)),
         ("cookie", {"secure": False}),
     ],
 )

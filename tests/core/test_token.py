@@ -1,5 +1,6 @@
 """What a cookie says: the byte layout of tokens."""
 
+import pytest
 from holdall import token as tokens
 from holdall.token import Token
 from hypothesis import given
@@ -48,3 +49,31 @@ def test_rank_orders_by_issue_then_epoch_then_revision(one: Token, other: Token)
     assert (one.rank < other.rank) == (
         (one.issued, one.epoch, one.revision) < (other.issued, other.epoch, other.revision)
     )
+
+
+def test_layout_is_pinned() -> None:
+    """The layout of docs/wire-format.md does not change: flags, sid, times, epoch, revision, bond, payload, padding."""
+    token = Token(b"S" * 32, 1, 2, 3, 4, 5, ssl_only=True, browser=False, payload=b"data", bond=b"B" * 16)
+    times = bytes(7) + b"\1" + bytes(7) + b"\2" + bytes(7) + b"\3"
+    plain = b"\x15" + b"S" * 32 + times + b"\0\4" + b"\0\0\0\5" + b"B" * 16 + b"data" + b"\0"
+    assert tokens.pack(token) == plain
+    assert tokens.unpack(plain, inline=True) == token
+
+
+@given(st.integers(0, 255), st.integers(0, 100))
+def test_what_was_never_written_is_no_token(flags: int, size: int) -> None:
+    """Bytes too short for what their flags say, or with flags that this version does not know, are no token."""
+    plain = bytes([flags]) + bytes(size)
+    needed = 63 + 16 * bool(flags & 16) + (flags & 3)
+    for inline in (True, False):
+        assert (tokens.unpack(plain, inline=inline) is None) == (flags > 31 or len(plain) < needed)
+
+
+@pytest.mark.parametrize(("flags", "size"), [(0, 63), (31, 82)])
+def test_the_shortest_tokens(flags: int, size: int) -> None:
+    """A token needs its head, its bond and its padding, and no more."""
+    plain = bytes([flags]) + bytes(size - 1)
+    token = tokens.unpack(plain, inline=True)
+    assert token is not None
+    assert token.payload == b""
+    assert tokens.unpack(plain[:-1], inline=True) is None

@@ -13,6 +13,7 @@ from examples.demo import tour
 from examples.demo.page import Labels
 from examples.demo.serving import Servers
 from examples.demo.watch import Place
+from tests.emulators import OPTIMISTIC, emulator
 from tests.servers import MemcachedServer
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo"
@@ -49,6 +50,15 @@ def test_everything_is_as_it_must_be() -> None:
 def test_memcached(memcached: MemcachedServer) -> None:
     """The tour goes the same way with a real memcached as the cache."""
     done = take_tour("--memcached", memcached.address)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.memcached
+@pytest.mark.datastore
+def test_memcached_and_datastore(memcached: MemcachedServer) -> None:
+    """The tour goes the same way with memcached and Datastore, whose emulator is all that is not the real thing."""
+    with emulator(OPTIMISTIC) as address:
+        done = take_tour("--memcached", memcached.address, "--datastore", "test", "--emulator", address)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -94,7 +104,7 @@ def test_an_unmet_expectation_fails(servers: Servers, monkeypatch: pytest.Monkey
     told = out.getvalue()
     assert "! place: expected stores, was nowhere" in told
     assert "! commands: expected Get cache, was nothing" in told
-    assert "1 of 23 steps went differently" in told
+    assert "1 of 28 steps went differently" in told
 
 
 def test_differences_name_every_fact() -> None:

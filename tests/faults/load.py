@@ -1,19 +1,40 @@
-"""Clients that visit a real server all the time, and write down what they were told: the history that tests look at.
+"""Clients that visit a real server all the time, and write down what they were told: the history that `check` looks at.
 
-A client has one session; two tabs share it and visit at the same time. What must hold is said in the tests.
+A client has one session; two tabs share it and visit at the same time.
 """
 
 import http.client
+import json
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.core.support import Browser
+from tests.faults.proxy import Proxy
+from tests.servers import MemcachedServer
 from tests.wsgi.serving import HOST, Server
 
+APPLICATION = "tests.faults.served:make_application()"
+CLIENTS = 3
+LARGE, SMALL = 20_000, 10
+PATIENT = "20"  # seconds: where nothing may fail, a busy machine shall not make it fail
+# No request may take longer: a request waits for its stores for 2 s, and up to 1 s more for its last command; a busy
+# machine adds what it likes.
+BUDGET = 30.0
+VISITS = 5  # of each client, at least, while something fails
+
 _HANGS = 60  # seconds until a client gives up: far over every deadline there is
+
+
+class Site(NamedTuple):
+    """A web server, its stores, and the line to the one that fails."""
+
+    web: Server
+    cache: MemcachedServer
+    line: Proxy
 
 
 @dataclass
@@ -93,15 +114,31 @@ class Load:
 
 
 def begin(server: Server, size: int) -> Client:
-    """Return a client with a session that holds so much, and has counted one visit."""
-    client = Client(Browser())
-    assert client.visit(server, f"/count?size={size}").status == HTTPStatus.OK
-    return client
+    """Return a client with a session that holds so much, and has counted one visit; waits until all is well."""
+    made: list[Client] = []
+
+    def comes() -> bool:
+        made[:] = [Client(Browser())]
+        return made[0].visit(server, f"/count?size={size}").status == HTTPStatus.OK
+
+    until(comes)
+    return made[0]
 
 
-def counted(server: Server, client: Client) -> int:
-    """Return what a client's session says that was counted, once all is well again."""
-    return int(server.visit("/", client.browser)["n"])
+def look(server: Server, browser: Browser, path: str = "/") -> dict[str, Any]:
+    """Return what a page says; waits until it says something."""
+    answers: list[bytes] = []
+
+    def tells() -> bool:
+        try:
+            status, answer = server.ask(path, browser)
+        except (OSError, http.client.HTTPException):  # a worker that is dying took the call
+            return False
+        answers.append(answer)
+        return status == HTTPStatus.OK
+
+    until(tells)
+    return dict(json.loads(answers[-1]))
 
 
 def until(what: Any, patience: float = 60) -> None:
@@ -110,3 +147,33 @@ def until(what: Any, patience: float = 60) -> None:
     while not what():
         assert time.monotonic() < end, "it never became true"
         time.sleep(0.05)
+
+
+def meanwhile(clients: list[Client], visits: int = VISITS) -> Callable[[], bool]:
+    """Return what tells whether each client has been there a few times since now."""
+    before = [len(client.visits) for client in clients]
+    return lambda: all(len(c.visits) >= n + visits for c, n in zip(clients, before, strict=True))
+
+
+def each_gets(clients: list[Client], status: HTTPStatus) -> Callable[[], bool]:
+    """Return what tells whether each client has been answered like this since now."""
+    before = [len(client.visits) for client in clients]
+    return lambda: all(
+        any(visit.status == status for visit in client.visits[n:]) for client, n in zip(clients, before, strict=True)
+    )
+
+
+def check(site: Site, clients: list[Client]) -> None:
+    """Look at the whole history, once all is well."""
+    # What memcached has may be older, for as long as it is trusted, where a client's cookie is older too because the
+    # responses to its two tabs overtook each other.
+    assert site.cache.ask("flush_all") == "OK"
+    for client in clients:
+        assert {visit.status for visit in client.visits} <= {0, HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE}
+        for visit in client.visits:
+            assert visit.seconds < BUDGET, "a request hung"
+            if visit.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                assert visit.retry_after
+                assert not visit.cookies, "an outage sent a cookie"
+        n = look(site.web, client.browser)["n"]
+        assert client.acknowledged <= n <= client.acknowledged + client.unknown

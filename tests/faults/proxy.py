@@ -22,7 +22,7 @@ class Mode(enum.Enum):
 
     PASS = "pass"
     DELAY = "every chunk is late"
-    STALL = "nothing comes through, nothing is refused"
+    STALL = "nothing comes through, nothing is refused; afterwards it arrives"
     RESET = "connections are reset, and new ones too"
     TRICKLE = "answers come byte by byte"
     CORRUPT = "one bit of every answer is wrong"
@@ -34,6 +34,8 @@ class Proxy:
 
     def __init__(self, target: tuple[str, int], listener: socket.socket) -> None:
         self.mode = Mode.PASS
+        self.tried = 0
+        """How many connections were tried."""
         self._target = target
         self._listener = listener
         self._open: set[socket.socket] = set()
@@ -45,9 +47,9 @@ class Proxy:
         return f"{HOST}:{self._listener.getsockname()[1]}"
 
     def set(self, mode: Mode) -> None:
-        """Fail like this from now on. What was held back before is gone with its connection."""
+        """Fail like this from now on. What a stall has held back arrives late, after it."""
         was, self.mode = self.mode, mode
-        if Mode.RESET in (was, mode) or was in (Mode.STALL, Mode.LOSE, Mode.CORRUPT):
+        if Mode.RESET in (was, mode) or was in (Mode.LOSE, Mode.CORRUPT):
             self.reset()
 
     def reset(self) -> None:
@@ -57,9 +59,7 @@ class Proxy:
         for connection in connections:
             with suppress(OSError):
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)  # wakes who reads it
-            connection.close()
+            _hang_up(connection)
 
     def serve(self) -> None:
         """Accept connections until the listener is closed."""
@@ -68,6 +68,7 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            self.tried += 1
             if self.mode is Mode.RESET:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 client.close()
@@ -90,8 +91,8 @@ class Proxy:
                 self._send(data, sink, answers)
         with self._lock:
             self._open -= {source, sink}
-        source.close()
-        sink.close()
+        _hang_up(source)
+        _hang_up(sink)
 
     def _send(self, data: bytes, sink: socket.socket, answers: bool) -> None:
         mode = self.mode
@@ -100,12 +101,20 @@ class Proxy:
         if not answers or mode in (Mode.PASS, Mode.DELAY, Mode.STALL, Mode.RESET):
             sink.sendall(data)
         elif mode is Mode.TRICKLE:
-            for at in range(len(data)):
-                sink.sendall(data[at : at + 1])
+            while data and self.mode is Mode.TRICKLE:
+                sink.sendall(data[:1])
+                data = data[1:]
                 time.sleep(0.001)
+            sink.sendall(data)
         elif mode is Mode.CORRUPT:
             middle = len(data) // 2
             sink.sendall(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
+
+
+def _hang_up(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)  # wakes who reads it
+    connection.close()
 
 
 @contextmanager

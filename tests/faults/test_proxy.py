@@ -92,10 +92,13 @@ def test_lose(between: Proxy, upper: Upper) -> None:
 
 
 def test_stall_and_recover(between: Proxy, upper: Upper) -> None:
-    """Nothing comes through while it stalls, and afterwards everything does again."""
+    """Nothing comes through while it stalls; afterwards what was held back arrives late, and everything does again."""
     between.set(Mode.STALL)
     with pytest.raises(TimeoutError):
         ask(between.address, timeout=0.3)
     assert upper.heard == []
     between.set(Mode.PASS)
+    assert upper.arrived.acquire(timeout=10)
+    assert upper.heard == [b"hello\n"]
     assert ask(between.address) == b"HELLO\n"
+    assert between.tried == 2

@@ -42,6 +42,7 @@ class TestPrecedence:
             ("lifetime", timedelta(days=3), timedelta(days=2), lambda settings: settings.lifetime),
             ("idle_timeout", timedelta(hours=3), timedelta(hours=2), lambda settings: settings.idle_timeout),
             ("cache_trust", timedelta(seconds=3), timedelta(seconds=2), lambda settings: settings.cache_trust // 1000),
+            ("store_budget", timedelta(seconds=3), timedelta(seconds=5), lambda settings: settings.store_budget),
         ],
     )
     def test_spans(self, argument: str, value: timedelta, other: timedelta, read: Callable[[Any], int]) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,8 @@ def _request(
     cache = Memcached(memcached, connect_timeout=PATIENT, timeout=PATIENT)
     durable = Datastore.from_parts("test", namespace=namespace, emulator=emulator, timeout=PATIENT)
     stores = Stores(Mortal(cache, steps), Mortal(durable, steps))
-    exchange = SessionManager(KEY).open(cookies, drive=lambda flow: run(flow, stores))
+    manager = SessionManager(KEY, store_budget=timedelta(seconds=PATIENT))
+    exchange = manager.open(cookies, drive=lambda flow: run(flow, stores))
     ACTS[act](exchange.session, size, number)
     run(exchange.commit(status=200, headers=[]), stores)
 

@@ -109,6 +109,17 @@ def defer(send: Send) -> Reply:
     return Reply(response)
 
 
+def damage(change: Callable[[Any], object]) -> Fault:
+    """The server carries the RPC out, and `change` happens to its reply on the way."""
+
+    def fault(send: Send) -> Reply:
+        response = send().result()
+        change(type(response).pb(response))
+        return Reply(response)
+
+    return fault
+
+
 def after(event: Callable[[], object]) -> Fault:
     """Something happens just before the RPC is sent."""
 
@@ -463,6 +474,39 @@ class TestFaults:
             with pytest.raises(StoreUnavailable):
                 store.execute(command)
             assert len(bench.wire.calls) == 2
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda entity: setattr(entity.properties["value"], "blob_value", b"w"),
+            lambda entity: setattr(entity.properties["expires"].timestamp_value, "seconds", NOW - 1),
+            lambda entity: setattr(entity.properties["write"], "integer_value", 0),
+            lambda entity: setattr(entity.key.path[0], "name", "l"),
+            lambda entity: entity.properties.clear(),
+        ],
+        ids=["value", "expiry", "checksum", "name", "all"],
+    )
+    def test_a_damaged_entity_is_no_answer(
+        self, bench: Bench, store: Datastore, change: Callable[[Any], object]
+    ) -> None:
+        """An entity that is not as it was written is neither found nor missing: the store is unavailable."""
+        version = stored(store, put())
+        stored(store, put(key="o"))
+        bench.wire.faults["Lookup"] += [damage(lambda reply: change(reply.found[0].entity))] * 2
+        with pytest.raises(StoreUnavailable, match="damaged"):
+            store.execute(get())
+        with pytest.raises(StoreUnavailable, match="damaged"):
+            store.execute_many([get(), get("o")])
+        assert store.execute(get()) == Found(b"v", version)
+
+    def test_a_reply_that_makes_no_sense_is_no_answer(self, bench: Bench, store: Datastore) -> None:
+        """A commit whose reply says nothing of it may have been applied: the store is unavailable."""
+        bench.wire.faults["Commit"] += [damage(lambda reply: reply.Clear())] * 2
+        with pytest.raises(StoreUnavailable, match="makes no sense"):
+            store.execute(put())
+        with pytest.raises(StoreUnavailable, match="makes no sense"):
+            store.execute_many([put(Expect.ANYTHING)])
+        assert isinstance(store.execute(get()), Found)
 
     def test_only_contention_is_a_conflict(self, bench: Bench, store: Datastore) -> None:
         """A conditional write that is aborted again and again was not applied: that is a `Conflict`."""

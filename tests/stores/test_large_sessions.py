@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class Site:
 
     def __init__(self, stores: Stores, **options: Any) -> None:
         self.stores = stores
-        self.manager = SessionManager(KEY, **options)
+        self.manager = SessionManager(KEY, store_budget=timedelta(seconds=PATIENT), **options)
         self.browser = Browser()
 
     def request(self, act: Callable[[Session], object], browser: Browser | None = None) -> Any:

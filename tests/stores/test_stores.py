@@ -182,6 +182,25 @@ def test_a_store_that_is_down_is_left_alone() -> None:
     assert down.calls < 10
 
 
+@pytest.mark.parametrize(
+    ("stores", "home"), [((Memory(), Memory()), Tier.DURABLE), ((Memory(), None), Tier.CACHE)], ids=["both", "cache"]
+)
+def test_who_was_beaten_waits_a_little(stores: tuple[Store, Store | None], home: Tier) -> None:
+    """A conflict where a session is at home is handed on after a pause of random length, and nothing else is."""
+    pauses: list[float] = []
+    both = Stores(*stores, random=iter([0.0, 0.5, 1.0]).__next__, sleep=pauses.append)
+    both.execute((put(home), put(home, expect=Expect.ANYTHING), Get(home, "k"), Delete(home, "other")))
+    assert pauses == []
+    assert both.execute((put(home), put(home), put(home))) == (Conflict(),) * 3
+    assert pauses == [0.0, 0.025, 0.05]
+
+
+def test_a_copy_that_was_beaten_waits_for_nothing() -> None:
+    """A conflict in a cache before a durable store is handed on at once: nothing is tried again there."""
+    stores = Stores(Memory(), Memory(), sleep=lambda seconds: pytest.fail("it waited"))
+    assert stores.execute((put(Tier.CACHE), put(Tier.CACHE)))[1] == Conflict()
+
+
 def test_without_a_cache_nothing_is_cached() -> None:
     """Where there is no cache, commands for it are answered as by one that evicts at once."""
     stores = Stores(durable=Memory())

@@ -20,8 +20,16 @@ from typing import Any
 from tests.core.support import KEY, Browser
 
 WSGIREF, WAITRESS, GUNICORN = "wsgiref", "waitress", "gunicorn"
+PRELOADED, GEVENT = "gunicorn --preload", "gunicorn -k gevent"
 HOST = "127.0.0.1"
+SEEDS_EXAMPLE = "tests.wsgi.served:make_application()"
 
+_THREADS = ["--workers=2", "--worker-class=gthread", "--threads=8"]
+_GUNICORNS = {
+    GUNICORN: _THREADS,
+    PRELOADED: [*_THREADS, "--preload"],
+    GEVENT: ["--workers=2", "--worker-class=gevent"],
+}
 _ROOT = Path(__file__).parents[2]
 _PATIENCE = 60  # seconds for an answer, in which a busy machine has to start a server too
 
@@ -29,8 +37,9 @@ _PATIENCE = 60  # seconds for an answer, in which a busy machine has to start a 
 class Server:
     """One server program on one port, which stays the same when it is started again. Not running until `start`."""
 
-    def __init__(self, kind: str, folder: Path, listener: socket.socket) -> None:
+    def __init__(self, kind: str, folder: Path, listener: socket.socket, application: str = SEEDS_EXAMPLE) -> None:
         self._kind = kind
+        self._application = application
         self._folder = folder
         self._listener = listener
         self._process: subprocess.Popen[bytes] | None = None
@@ -46,12 +55,11 @@ class Server:
         environment = {**os.environ, **own, **environment}
         environment.update({name: value for name, value in settings.items() if value is not None})
         fd = self._listener.fileno()
-        if self._kind == GUNICORN:
-            workers = ["--workers=2", "--worker-class=gthread", "--threads=8"]
-            program = ["gunicorn", *workers, f"--bind=fd://{fd}", "tests.wsgi.served:make_application()"]
+        if (workers := _GUNICORNS.get(self._kind)) is not None:
+            program = ["gunicorn", *workers, f"--bind=fd://{fd}", self._application]
         else:
             program = ["tests.wsgi.served", self._kind, str(fd)]
-        with Path(self._folder, f"{self._kind}-{self.port}.log").open("ab") as log:
+        with Path(self._folder, f"{self._kind.split()[0]}-{self.port}.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *program],
                 cwd=self._folder,
@@ -91,10 +99,10 @@ class Server:
 
 
 @contextmanager
-def server(kind: str, folder: Path) -> Iterator[Server]:
-    """Make a server on a free port; ends with its processes gone."""
+def server(kind: str, folder: Path, application: str = SEEDS_EXAMPLE) -> Iterator[Server]:
+    """Make a server on a free port; ends with its processes gone. `application`: what a gunicorn serves."""
     with socket.create_server((HOST, 0)) as listener:
-        made = Server(kind, folder, listener)
+        made = Server(kind, folder, listener, application)
         try:
             yield made
         finally:

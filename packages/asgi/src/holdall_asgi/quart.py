@@ -55,6 +55,7 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "audience": "HOLDALL_AUDIENCE",
         "cache_trust": "HOLDALL_CACHE_TRUST",
         "revocation_check": "HOLDALL_REVOCATION_CHECK",
+        "store_budget": "HOLDALL_STORE_BUDGET",
         "save_on_error": "HOLDALL_SAVE_ON_ERROR",
     }
 )
@@ -63,7 +64,7 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
 STORES = ("HOLDALL_CACHE", "HOLDALL_DURABLE")
 """The URLs of the stores, as `Stores.from_urls` takes them."""
 
-_SPANS = ("lifetime", "idle_timeout", "cache_trust", "revocation_check")
+_SPANS = ("lifetime", "idle_timeout", "cache_trust", "revocation_check", "store_budget")
 _QUARTS_NAME = "session"  # the default of SESSION_COOKIE_NAME
 _KEY_BYTES = 32
 

@@ -239,6 +239,7 @@ class _Layers:
                 seal = self._open(from_text(text), "cookie", f"{name}/{pieces}")
                 if seal is not None:
                     token = tokens.unpack(bytes.fromhex(seal["plaintext"]), inline=inline)
+                    assert token is not None
                     found.append({"name": name, "pieces": pieces, "seal": seal, "token": _token(token)})
         return found
 

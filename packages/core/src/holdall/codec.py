@@ -461,7 +461,7 @@ def pack_map(wires: dict[str, Wire]) -> bytes:
 
 
 def unpack_map(data: bytes) -> dict[str, Wire]:
-    """Return what `pack_map` packed, without decoding any value. Raises `UsageError` for anything else."""
+    """Return what `pack_map` packed, without decoding any value. Raises `UsageError` for what is no map of text."""
     try:
         wires = unpackb(data)
     except ValueError:

@@ -100,13 +100,22 @@ def _find(header: str, start: str, most: int) -> list[str]:
         if end < 0:
             end = len(header)
         begin = header.rfind(";", begin, at) + 1 or begin
-        if begin == at or not header[begin:at].strip(" \t"):
-            rest = header[at + len(start) : end].rstrip(" \t")
+        if begin == at or _is_blank(header[begin:at]):
+            rest = header[at + len(start) : end]
+            bare = rest.rstrip()
+            if bare != rest and _is_blank(rest[len(bare) :]):
+                rest = bare  # otherwise it ends in white space that is none here, and is not ours
             if len(rest) <= _COOKIE_BYTES:
                 found.append(rest)
         begin = end + 1
         at = header.find(start, begin)
     return found
+
+
+def _is_blank(text: str) -> bool:
+    """Tell whether a text is nothing but space and tabs."""
+    # `strip(" \t")` takes 10 ns for each, which makes 10 ms of a megabyte; counting takes less than 1.
+    return text.count(" ") + text.count("\t") == len(text)
 
 
 def _find_pieces(header: str, name: str) -> dict[int, list[str]]:

@@ -51,23 +51,6 @@ class AsyncStoresLike(Protocol):
         """Carry out all commands; never raises a `StoreError`."""
 
 
-def noting(flow: Steps[T], failures: list[str]) -> Steps[T]:
-    """Hand a flow's single commands on, and note which had no answer."""
-    try:
-        step = next(flow)
-        while True:
-            try:
-                answer = yield step
-            except StoreError as error:
-                if not isinstance(step, tuple):
-                    failures.append(f"{type(step).__name__.lower()} {step.tier.value}: {error}")
-                step = flow.throw(error)
-            else:
-                step = flow.send(answer)
-    except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]
-
-
 def run(flow: Flow[T], stores: StoresLike) -> T:
     """Drive a flow to its end with synchronous stores; returns its result, raises what it raises."""
     if isinstance(flow, Finished):

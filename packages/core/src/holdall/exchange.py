@@ -14,7 +14,7 @@ from holdall.changes import Changes
 from holdall.codec import Wire, pack_map
 from holdall.commands import Tier
 from holdall.cookies import observed_pieces, to_text
-from holdall.drive import Finished, Flow, Steps, noting
+from holdall.drive import Finished, Flow, Steps
 from holdall.errors import SessionConflict, SessionUnavailable
 from holdall.headers import Headers, with_session_headers, with_vary_cookie
 from holdall.outcome import Cookie, Home, Outcome, Wish, Write, decide
@@ -132,7 +132,7 @@ class Exchange:
             enter = self._enter(token, came, until, now)
         if outcome.write is Write.NOTHING and not outcome.ends_old and enter is None:
             return Finished(self._ride(outcome, values, payload, now, headers))
-        return noting(self._store(outcome, changes, values, payload, now, headers, enter), session._failures)
+        return manager._watch(session, self._store(outcome, changes, values, payload, now, headers, enter))
 
     def finish(self) -> Flow[Receipt]:
         """Save what was changed after the headers, where a store is enough for that; returns what became of it all.
@@ -143,7 +143,7 @@ class Exchange:
         if session._committed and not self._discarded and session._presented is not None:
             changes = session._changes()
             if changes and session._is_stored() and session._held is not None:
-                return noting(self._store_late(session._held, changes), session._failures)
+                return self._manager._watch(session, self._store_late(session._held, changes))
             if changes:
                 self._report(
                     "changed in place after the response's headers, which would have needed a cookie",

@@ -10,12 +10,13 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import TypeVar
 
 from holdall.codec import unpack_map
 from holdall.cookie_options import CookieOptions
 from holdall.cookies import SetCookie, join_header
-from holdall.drive import Finished, Flow, Steps, noting
-from holdall.errors import SessionUnavailable, UsageError
+from holdall.drive import Finished, Flow, Steps
+from holdall.errors import SessionUnavailable, StoreError, StoreUnavailable, UsageError
 from holdall.exchange import CookieHeaders, Drive, Exchange, Receipt
 from holdall.headers import Headers
 from holdall.presented import NOTHING, Presented, Reader, choose
@@ -28,6 +29,8 @@ from holdall.tiers import Gone, Held, Tiers, store_key
 from holdall.token import Token, room
 
 log = logging.getLogger("holdall")
+
+T = TypeVar("T")
 
 _LOADED: Finished[None] = Finished(None)
 _SUPERSEDED_MS = 60_000
@@ -45,6 +48,8 @@ class SessionManager:
     alone; they may be lost. `audience`: sessions are shared by applications with the same key, cookie name and
     audience. `cache_trust`: how long a cache entry is believed before the durable tier is asked again.
     `revocation_check`: how often a bound session asks whether it was revoked, see `Session.bind`; None: none is bound.
+    `store_budget`: a request that has waited so long for its stores gives them no further command, as if they did not
+    answer; a command that is under way then still has its store's own deadline.
     `save_on_error`: save although the status is 500 or above. `on_receipt` is called with the `Receipt` of every
     request that touched its session, when its body is through. `clock` returns seconds UTC since 1970, `random` that
     many random bytes.
@@ -64,6 +69,7 @@ class SessionManager:
         audience: str = "holdall",
         cache_trust: timedelta = timedelta(seconds=60),
         revocation_check: timedelta | None = timedelta(seconds=60),
+        store_budget: timedelta = timedelta(seconds=2),
         save_on_error: bool = False,
         on_receipt: Callable[[Receipt], object] | None = None,
         session_class: type[Session] = Session,
@@ -78,6 +84,7 @@ class SessionManager:
             audience=audience,
             cache_trust=cache_trust,
             revocation_check=revocation_check,
+            store_budget=store_budget,
             save_on_error=save_on_error,
         )
         if not isinstance(cookie, CookieOptions):
@@ -103,7 +110,6 @@ class SessionManager:
             entries=self._ring.box(f"entry/{settings.audience}"),
             no_datastore=settings.no_datastore,
             cache_trust=settings.cache_trust,
-            clock=clock,
             random=random,
         )
         self._principals: Principals | None = None
@@ -224,7 +230,30 @@ class SessionManager:
                     return _LOADED
         if session._look() or session._token is None:
             return _LOADED
-        return noting(self._load_stored(session, session._token), session._failures)
+        return self._watch(session, self._load_stored(session, session._token))
+
+    def _watch(self, session: Session, flow: Steps[T]) -> Steps[T]:
+        """Hand on the commands of a request's flow, while it may wait for its stores; note which had no answer."""
+        budget = self.settings.store_budget
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    if session._waited >= budget:
+                        raise StoreUnavailable(f"not asked, this request has waited {budget:g} s for its stores")
+                    since = self.clock()
+                    try:
+                        answer = yield step
+                    finally:
+                        session._waited += max(0.0, self.clock() - since)  # the clock may have been set back
+                except StoreError as error:
+                    assert not isinstance(step, tuple)  # no flow of a request has commands that may run at once
+                    session._failures.append(f"{type(step).__name__.lower()} {step.tier.value}: {error}")
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
 
     def _load_stored(self, session: Session, token: Token) -> Steps[None]:
         result: Held | Gone | None = None

@@ -60,10 +60,11 @@ class Reader:
             sealed = from_text(text)
             context = self.context if pieces == 1 else self.context_of(pieces)
             plain = None if sealed is None else self._box.open(sealed, context)
-            if plain is None or sealed is None:
+            token = None if plain is None else tokens.unpack(plain, inline=self._inline)
+            if token is None or sealed is None:
                 ignored = True
             else:
-                found.append((tokens.unpack(plain, inline=self._inline), sealed))
+                found.append((token, sealed))
         return found, ignored
 
 

@@ -62,6 +62,7 @@ class _Known(NamedTuple):
 
 
 _Entries: TypeAlias = dict[str, _Entry]
+_LAYOUTS = frozenset((str, int, int, int, label, int, int) for label in (str, type(None)))
 
 
 class Principals:
@@ -176,8 +177,7 @@ class Principals:
                     return entries
                 kept = _pruned(entries, now)
                 expires = max((entry.expires for entry in kept.values()), default=now // 1000)
-                plain = _FORMAT + pack_map({name: encode(tuple(entry)) for name, entry in kept.items()})
-                sealed = self._box.seal(plain, key.encode(), now / 1000)
+                sealed = self._box.seal(_pack(kept), key.encode(), now / 1000)
                 answer = yield Put(Tier.DURABLE, key, sealed, expires, expect)
             except StoreError as error:
                 raise SessionUnavailable(f"the list of a principal's sessions cannot be written: {error}") from error
@@ -193,10 +193,32 @@ class Principals:
         if plain is None:
             log.error("the list of a principal's sessions does not authenticate: it is ignored")
             return {}, answer.version
-        if plain[:1] != _FORMAT:
+        entries = _unpack(plain)
+        if entries is None:
             raise SessionUnavailable("the list of a principal's sessions was written by a newer version of Holdall")
-        entries = {name: _Entry(*decode(wire)) for name, wire in unpack_map(plain[1:]).items() if type(wire) is bytes}
         return entries, answer.version
+
+
+def _pack(entries: _Entries) -> bytes:
+    return _FORMAT + pack_map({name: encode(tuple(entry)) for name, entry in entries.items()})
+
+
+def _unpack(plain: bytes) -> _Entries | None:
+    """Read the layout of `_pack`; None for one that this version does not know."""
+    if plain[:1] != _FORMAT:
+        return None
+    entries = {}
+    try:
+        for name, wire in unpack_map(plain[1:]).items():
+            fields = decode(wire) if type(wire) is bytes else None
+            if type(fields) is not tuple or tuple(map(type, fields)) not in _LAYOUTS:
+                return None
+            entries[name] = entry = _Entry(*fields)
+            if entry.ended:
+                Ending(entry.ending)
+    except ValueError:
+        return None
+    return entries
 
 
 def _key(bond: bytes) -> str:

@@ -5,11 +5,12 @@ with. Where they are kept, and when, is decided in `tiers`.
 """
 
 import enum
+import struct
 from collections.abc import Iterable
-from struct import Struct
 from typing import NamedTuple
 
 from holdall.codec import Wire, pack_map, unpack_map
+from holdall.errors import UsageError
 
 WRITE_ID_BYTES = 8
 WRITES_KEPT = 8
@@ -17,9 +18,9 @@ ORDER_BYTES = 4
 _CHANGED_KEPT = 64
 
 _FORMAT = 1
-_HEAD = Struct(">BBQQHIIB")  # format, flags, issued, expires, epoch, revision, changed size, number of write ids
-_MARKER = Struct(">BBQQ8s")  # format, kind, time, expires, write id
-_NOTE = Struct(">QQ")  # durable version, confirmed at
+_HEAD = struct.Struct(">BBQQHIIB")  # format, flags, issued, expires, epoch, revision, changed size, number of write ids
+_MARKER = struct.Struct(">BBQQ8s")  # format, kind, time, expires, write id
+_NOTE = struct.Struct(">QQ")  # durable version, confirmed at
 _DATA = 0b1
 _SSL_ONLY = 0b10
 _BROWSER = 0b100
@@ -112,10 +113,17 @@ def pack(stored: Record | Marker) -> bytes:
 
 
 def unpack(plain: bytes) -> Record | Marker | None:
-    """Read the layout of `pack`; None for a format that this version does not know.
+    """Read the layout of `pack`; None for one that this version does not know.
 
     The bytes were authenticated before they came here.
     """
+    try:
+        return _unpack(plain)
+    except (struct.error, UsageError):
+        return None
+
+
+def _unpack(plain: bytes) -> Record | Marker | None:
     if len(plain) < _MARKER.size or plain[0] != _FORMAT:
         return None
     if not plain[1] & _DATA:
@@ -149,6 +157,8 @@ def with_note(version: int, confirmed: int, plain: bytes) -> bytes:
 
 
 def split_note(plain: bytes) -> tuple[int, int, bytes]:
-    """Return (version, confirmed, packed record) of `with_note`."""
+    """Return (version, confirmed, packed record) of `with_note`; no record where not even the note is whole."""
+    if len(plain) < _NOTE.size:
+        return 0, 0, b""
     version, confirmed = _NOTE.unpack_from(plain)
     return version, confirmed, plain[_NOTE.size :]

@@ -39,6 +39,7 @@ class Session(MutableMapping[str, Any]):
     _token: "Token | None" = None  # the live session the request came with
     _opened: bool = False  # _loaded holds the data, or there is none
     _failure: Exception | None = None  # why loading failed: not tried again in this request
+    _waited: float = 0.0  # seconds that this request has waited for its stores
     _held: "Held | None" = None  # the stored session as it was read
     _gone: "Gone | None" = None  # a reference whose session is there no more
 

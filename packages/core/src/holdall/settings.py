@@ -29,6 +29,7 @@ class ManagerOptions(TypedDict, total=False):
     audience: str
     cache_trust: timedelta
     revocation_check: timedelta | None
+    store_budget: timedelta
     save_on_error: bool
     on_receipt: "Callable[[Receipt], object] | None"
     session_class: "type[Session]"
@@ -51,6 +52,8 @@ class Settings(NamedTuple):
     """Milliseconds that a cache entry is trusted after the durable tier confirmed it."""
     revocation_check: int | None
     """Milliseconds between two questions whether a bound session was revoked; None: sessions cannot be bound."""
+    store_budget: float
+    """Seconds that a request waits for its stores before it gives them no further command."""
     save_on_error: bool
 
     @classmethod
@@ -64,6 +67,7 @@ class Settings(NamedTuple):
         audience: Any,
         cache_trust: Any,
         revocation_check: Any,
+        store_budget: Any,
         save_on_error: Any,
     ) -> "Settings":
         """Return the settings, or raise `UsageError` for the first that cannot work."""
@@ -97,6 +101,7 @@ class Settings(NamedTuple):
             audience=audience,
             cache_trust=int(_span("cache_trust", cache_trust, least=timedelta(0)).total_seconds() * 1000),
             revocation_check=None if check is None else int(check.total_seconds() * 1000),
+            store_budget=_span("store_budget", store_budget, least=timedelta(milliseconds=1)).total_seconds(),
             save_on_error=save_on_error,
         )
 

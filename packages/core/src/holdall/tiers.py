@@ -37,7 +37,6 @@ from holdall.sealing import Box
 log = logging.getLogger("holdall")
 
 _ATTEMPTS = 16
-_BUDGET = 2_000  # milliseconds that a write may go on being beaten by others
 _AHEAD = 5_000  # milliseconds that another server's clock may be ahead before its word is doubted
 TOMBSTONE_MARGIN = 60  # seconds that a tombstone outlives the trust in what it buries: stalls and clocks apart
 
@@ -109,7 +108,6 @@ class Tiers:
         entries: Box,
         no_datastore: bool,
         cache_trust: int,
-        clock: Callable[[], float],
         random: Callable[[int], bytes],
     ) -> None:
         """Bind the flows; `cache_trust` is in milliseconds."""
@@ -117,7 +115,6 @@ class Tiers:
         self._entries = entries
         self._home = Tier.CACHE if no_datastore else Tier.DURABLE
         self._trust = cache_trust
-        self._clock = clock
         self._random = random
 
     # -- reading -----------------------------------------------------------------------------------------------------
@@ -227,8 +224,6 @@ class Tiers:
                 yield from self._bury(key, now)  # rule 10
                 return result
             current = result
-            if int(self._clock() * 1000) - now > _BUDGET:
-                break
         raise SessionUnavailable("the session is being changed by too many requests at once")
 
     def update_quickly(self, key: str, base: Held, changes: Changes) -> Steps[Held | None]:

@@ -12,6 +12,7 @@ _PADDING = 0b11
 _SSL_ONLY = 0b100
 _BROWSER = 0b1000
 _BOUND = 0b10000
+_FLAGS = 0b11111
 BOND_BYTES = 16
 _SEAL_BYTES = 45  # version 1, key id 4, nonce 24, tag 16: a multiple of 3 itself
 
@@ -57,11 +58,19 @@ def pack(token: Token) -> bytes:
     return head + payload + bytes(padding)
 
 
-def unpack(plain: bytes, *, inline: bool) -> Token:
-    """Read the layout of `pack`. The bytes were authenticated, as inline or as a reference, before they came here."""
+def unpack(plain: bytes, *, inline: bool) -> Token | None:
+    """Read the layout of `pack`; None for what this version does not write.
+
+    The bytes were authenticated, as inline or as a reference, before they came here.
+    """
+    if len(plain) < _HEAD.size or plain[0] > _FLAGS:
+        return None
     flags, sid, issued, expires, seen, epoch, revision = _HEAD.unpack_from(plain)
     start = _HEAD.size + BOND_BYTES * (flags & _BOUND != 0)
-    payload = plain[start : len(plain) - (flags & _PADDING)] if inline else None
+    end = len(plain) - (flags & _PADDING)
+    if end < start:
+        return None
+    payload = plain[start:end] if inline else None
     ssl_only, browser = flags & _SSL_ONLY != 0, flags & _BROWSER != 0
     return Token(sid, issued, expires, seen, epoch, revision, ssl_only, browser, payload, plain[_HEAD.size : start])
 

@@ -34,6 +34,7 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "audience": "HOLDALL_AUDIENCE",
         "cache_trust": "HOLDALL_CACHE_TRUST",
         "revocation_check": "HOLDALL_REVOCATION_CHECK",
+        "store_budget": "HOLDALL_STORE_BUDGET",
         "save_on_error": "HOLDALL_SAVE_ON_ERROR",
     }
 )
@@ -63,7 +64,7 @@ _WATCHED = (
     *FLASK.values(),
     *("SECRET_KEY_FALLBACKS", "APPLICATION_ROOT", "TESTING", "DEBUG"),
 )
-_SPANS = ("lifetime", "idle_timeout", "cache_trust", "revocation_check")
+_SPANS = ("lifetime", "idle_timeout", "cache_trust", "revocation_check", "store_budget")
 _FLASKS_NAME = "session"  # the default of SESSION_COOKIE_NAME
 _REMEDY = "make one with holdall_flask.generate_key() and keep it out of the source code"
 

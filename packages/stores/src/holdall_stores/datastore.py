@@ -6,7 +6,8 @@ deadline. Nothing here knows what a session is; ndb.Model values are in `models.
 
 An entity has its key's name from the command and four properties, none of them indexed but `sweep`: `value`,
 a blob; `expires`, a Timestamp to which a TTL policy may be attached; `write`, a random number of the write
-that made it; and `sweep`, a string of a shard and the UTC hour of expiry, by which `delete_expired` finds it.
+that made it, with a checksum of the rest; and `sweep`, a string of a shard and the UTC hour of expiry, by which
+`delete_expired` finds it.
 The shards keep entities that are written at the same time apart, so that the index has no hot spot.
 """
 
@@ -17,6 +18,7 @@ import secrets
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
@@ -39,6 +41,7 @@ from holdall import (
     Missing,
     Put,
     Stored,
+    StoreError,
     StoreTooLarge,
     StoreUnavailable,
     UsageError,
@@ -77,6 +80,7 @@ _PASSING = frozenset({_Code.ABORTED, _Code.UNAVAILABLE, _Code.INTERNAL, _Code.UN
 
 _PAUSE = 0.05  # seconds: the longest pause before the second attempt; it doubles for each one after
 _BATCH = 25  # entities in one transaction: with concurrency "optimistic with entity groups" Datastore takes no more
+_CHECKSUM = 2**32 - 1
 _LAST = 253_402_300_799  # 9999-12-31T23:59:59Z, the last second that a Timestamp can hold
 
 _CHANNEL = [
@@ -187,14 +191,15 @@ class Datastore:
         `Put` was applied.
         """
         deadline = time.monotonic() + self._timeout
-        match command:
-            case Get():
-                return self._get(command, deadline)
-            case Put():
-                return self._put(command, deadline)
-            case Delete():
-                self._commit([_Mutation(delete=self._named(command.key))], deadline)
-                return Deleted()
+        with _understood():
+            match command:
+                case Get():
+                    return self._get(command, deadline)
+                case Put():
+                    return self._put(command, deadline)
+                case Delete():
+                    self._commit([_Mutation(delete=self._named(command.key))], deadline)
+                    return Deleted()
 
     def execute_many(self, commands: Sequence[Command]) -> list[Answer]:
         """Carry out up to 500 commands for different keys in one RPC: `Get` alone, or `Delete` and `Put` alone.
@@ -204,7 +209,8 @@ class Datastore:
         """
         deadline = time.monotonic() + self._timeout
         gets = [command for command in commands if isinstance(command, Get)]
-        return self._get_many(gets, deadline) if gets else self._write_many(commands, deadline)
+        with _understood():
+            return self._get_many(gets, deadline) if gets else self._write_many(commands, deadline)
 
     def delete_expired(self, limit: int = 500) -> int:
         """Delete up to `limit` entities that expired before the current UTC hour began; returns how many.
@@ -230,9 +236,7 @@ class Datastore:
 
     def _get(self, command: Get, deadline: float) -> Answer:
         entity, version = self._lookup(command.key, deadline)
-        if entity is None or self._expired(entity):
-            return Missing()
-        return Found(entity.properties["value"].blob_value, version)
+        return Missing() if entity is None else self._answer(entity, version)
 
     def _get_many(self, commands: list[Get], deadline: float) -> list[Answer]:
         found: dict[str, Found] = {}
@@ -240,11 +244,17 @@ class Datastore:
         while keys:
             response = self._look_up(keys, deadline, ())
             for result in response.found:
-                if not self._expired(result.entity):
-                    name = result.entity.key.path[0].name
-                    found[name] = Found(result.entity.properties["value"].blob_value, result.version)
+                answer = self._answer(result.entity, result.version)
+                if isinstance(answer, Found):
+                    found[result.entity.key.path[0].name] = answer
             keys = list(response.deferred)  # what would have made too large a reply
         return [found.get(command.key) or Missing() for command in commands]
+
+    def _answer(self, entity: Any, version: int) -> Found | Missing:
+        if _write_of(entity) & _CHECKSUM != _checksum(entity):
+            # Nothing else would tell a session that cannot be read now from one that is gone.
+            raise StoreUnavailable("Datastore: an entity was damaged, where it is or on its way")
+        return Missing() if self._expired(entity) else Found(entity.properties["value"].blob_value, version)
 
     def _write_many(self, commands: Sequence[Command], deadline: float) -> list[Answer]:
         mutations = [
@@ -362,7 +372,7 @@ class Datastore:
         # Datastore keeps the version if a write changes nothing; and after a lost reply this tells whose
         # write is there.
         write = entity.properties["write"]
-        write.integer_value = secrets.randbits(63)
+        write.integer_value = secrets.randbits(31) << 32 | _checksum(entity)
         write.exclude_from_indexes = True
         entity.properties["sweep"].string_value = _sweep(shard, _hour(expires))
         return entity
@@ -461,6 +471,24 @@ def new_client(
     client.stub.close()
     client.stub = DatastoreGrpcTransport(host=client.host, channel=channel)
     return client
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Have whatever a reply makes no sense with be no answer; without its text, which may quote the reply."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except Exception as error:
+        raise StoreUnavailable(f"Datastore: a reply that makes no sense ({type(error).__name__})") from error
+
+
+def _checksum(entity: Any) -> int:
+    """Of name, expiry and value: an unencrypted line, as an emulator's, has none that would notice a wrong bit."""
+    properties = entity.properties
+    name_and_expiry = f"{entity.key.path[0].name} {properties['expires'].timestamp_value.seconds}".encode()
+    return zlib.crc32(properties["value"].blob_value, zlib.crc32(name_and_expiry))
 
 
 def _write_of(entity: Any) -> int:

@@ -1,0 +1,115 @@
+"""Lives many histories, on several processor cores, and says what came of them."""
+
+import logging
+import multiprocessing
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from tests.simulation.matrix import PAIRS, Pair, never_met, table
+from tests.simulation.scheduler import history, short_of
+from tests.simulation.shrink import shrink, story
+
+ENOUGH = 20_000
+"""So many histories meet every pair of a fault and a step; fewer need not."""
+_AT_ONCE = 50
+_STORIES = 3
+"""How many broken promises are told; the others are counted."""
+
+
+class Result(NamedTuple):
+    """What came of some histories."""
+
+    histories: int
+    commands: int
+    requests: int
+    met: Counter[Pair]
+    broken: dict[int, str]
+    """seed → which promise was broken."""
+    short: dict[int, list[str]]
+    """seed → what its history should have had, and had not."""
+
+
+def live(seeds: Iterable[int]) -> Result:
+    """Live these histories, one after the other."""
+    histories = commands = requests = 0
+    met: Counter[Pair] = Counter()
+    broken, short = {}, {}
+    with _silence():
+        for seed in seeds:
+            one = history(seed)
+            histories += 1
+            commands += one.simulation.commands
+            requests += len(one.simulation.requests)
+            met.update(one.simulation.met)
+            if one.broken is not None:
+                broken[seed] = one.broken
+            elif missing := short_of(one.simulation):
+                short[seed] = missing
+    return Result(histories, commands, requests, met, broken, short)
+
+
+def live_all(first: int, histories: int, processes: int) -> Result:
+    """Live the histories of all seeds from `first` on, some at a time in each of several processes."""
+    seeds = range(first, first + histories)
+    chunks = [seeds[at : at + _AT_ONCE] for at in range(0, histories, _AT_ONCE)]
+    if processes == 1:
+        return _sum(map(live, chunks))
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        return _sum(pool.imap_unordered(live, chunks))
+
+
+def failures(result: Result) -> list[str]:
+    """Return why a run has failed, each reason as a text of its own; nothing if it has not."""
+    reasons = [tell(seed) for seed in sorted(result.broken)[:_STORIES]]
+    if len(result.broken) > _STORIES:
+        reasons.append(f"{len(result.broken)} promises were broken, by the seeds {sorted(result.broken)}")
+    reasons += [f"the history of seed {seed} is short of {', '.join(what)}" for seed, what in result.short.items()]
+    if result.histories >= ENOUGH:
+        reasons += [f"never met: {fault.value} / {step.value}" for fault, step in never_met(result.met)]
+    return reasons
+
+
+def report(result: Result) -> str:
+    """Return what was met, as a table, and how much there was of it."""
+    met = len(PAIRS) - len(never_met(result.met))
+    return (
+        f"{table(result.met)}\n\n"
+        f"{result.histories:,} histories, {result.requests:,} requests, {result.commands:,} commands; "
+        f"{met} of {len(PAIRS)} pairs of a fault and a step met; {len(result.broken)} promises broken"
+    )
+
+
+def tell(seed: int) -> str:
+    """Tell the history of a seed; no more of it than breaks the promise that it breaks, if it does."""
+    with _silence():
+        one = history(seed)
+        events = one.events if one.broken is None else shrink(one)
+        return story(seed, one.config, events)
+
+
+def _sum(results: Iterator[Result]) -> Result:
+    histories = commands = requests = 0
+    met: Counter[Pair] = Counter()
+    broken: dict[int, str] = {}
+    short: dict[int, list[str]] = {}
+    for result in results:
+        histories += result.histories
+        commands += result.commands
+        requests += result.requests
+        met.update(result.met)
+        broken.update(result.broken)
+        short.update(result.short)
+    return Result(histories, commands, requests, met, broken, short)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep the library from logging all that goes wrong here."""
+    log = logging.getLogger("holdall")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before

@@ -1,0 +1,310 @@
+"""Tests of the judge: every promise that a history can break is noticed, and nothing that is allowed is blamed."""
+
+from typing import Any
+
+import pytest
+
+from tests.simulation.ledger import NEVER, BrokenPromiseError, Ledger, Life, Reading, Status, Write
+
+TRUST = 60.0
+END = 1_000_000.0
+
+
+class Book:
+    """A ledger, with what a history would tell it in few words. Every step takes a tick."""
+
+    def __init__(self, *, memory_only: bool = False) -> None:
+        self.ledger = Ledger(TRUST, memory_only=memory_only)
+        self.life = self.begin("sid")
+
+    def tick(self, seconds: float = 0.0) -> int:
+        self.ledger.tick += 1
+        self.ledger.time += seconds
+        return self.ledger.tick
+
+    def begin(self, sid: str, *, of: Life | None = None, browser: int = 0) -> Life:
+        self.tick()
+        life = self.ledger.new_life(sid, END, of=of, browser=browser)
+        life.announced = True
+        return life
+
+    def open(self, life: Life | None = None) -> Write:
+        """Let a request begin that will write."""
+        write = Write(len(self.ledger.authors), self.tick())
+        self.ledger.belongs(write, life or self.life)
+        return write
+
+    def close(self, write: Write, *, revision: int = NEVER, durable: bool = True, stored: bool = True) -> None:
+        """Let it be acknowledged, as stored or else as in the cookie."""
+        self.tick()
+        self.ledger.closed(write, Status.DONE)
+        if stored:
+            self.ledger.stored(write, revision, durable=durable)
+
+    def set(self, key: str, life: Life | None = None, **how: Any) -> int:
+        """Let a request give a key a value, and be acknowledged; returns the value."""
+        write = self.open(life)
+        number = write.effects[key] = self.ledger.new_value(write)
+        self.close(write, **how)
+        return number
+
+    def count(self, status: Status = Status.DONE) -> None:
+        write = self.open()
+        write.added = 1
+        if status is Status.DONE:
+            self.close(write)
+        else:
+            self.ledger.closed(write, status)
+
+    def end(self, life: Life | None = None) -> None:
+        life = life or self.life
+        life.enders += 1
+        self.ledger.ended(life, self.tick())
+        self.tick()
+
+    def read(self, saw: dict[str, Any], sid: str | None = "sid", *, wait: float = 0.0, **how: Any) -> None:
+        """Let a request find this."""
+        reading = Reading(self.tick(wait), self.ledger.time, self.ledger.time, 0)
+        reading.presented, reading.asked = frozenset(("sid",)), [self.life]
+        for name, value in how.items():
+            setattr(reading, name, value)
+        self.ledger.read(reading, sid, saw)
+
+    def breaks(self, promise: str, saw: dict[str, Any], sid: str | None = "sid", **how: Any) -> None:
+        with pytest.raises(BrokenPromiseError, match=promise):
+            self.read(saw, sid, **how)
+
+
+@pytest.fixture
+def book() -> Book:
+    return Book()
+
+
+class TestWhose:
+    """Nobody sees another's data."""
+
+    def test_a_session_that_nobody_began(self, book: Book) -> None:
+        book.breaks("nobody began", {}, "other")
+
+    def test_a_session_that_was_not_presented(self, book: Book) -> None:
+        book.begin("other")
+        book.breaks("did not present", {}, "other")
+
+    def test_a_session_of_another_browser(self, book: Book) -> None:
+        book.breaks("another browser's", {}, browser=1)
+
+    def test_data_of_another_session(self, book: Book) -> None:
+        other = book.begin("other", browser=1)
+        book.breaks("what another session", {"k": book.set("k", other)})
+
+    def test_data_under_another_key(self, book: Book) -> None:
+        book.breaks("or key, was given", {"other": book.set("k")})
+
+    def test_data_without_a_session(self, book: Book) -> None:
+        book.breaks("data without a session", {"k": 0}, None)
+
+    def test_what_was_not_to_be_saved(self, book: Book) -> None:
+        write = book.open()
+        number = write.effects["k"] = book.ledger.new_value(write)
+        write.status = Status.NOT_SAVED
+        book.breaks("not to be saved", {"k": number})
+
+
+class TestEnded:
+    """What ended stays ended: at once where the cache was told, else after the trust, and never to be written."""
+
+    def test_read_at_once(self, book: Book) -> None:
+        book.end()
+        book.breaks("had ended, and is readable", {})
+
+    def test_read_within_the_trust_where_the_cache_was_not_told(self, book: Book) -> None:
+        book.end()
+        book.ledger.untell()
+        book.read({}, wait=TRUST - 1)
+        book.breaks("had ended, and is readable", {}, wait=1)
+
+    def test_read_within_the_trust_with_clocks_apart(self, book: Book) -> None:
+        book.ledger.spread = 10.0
+        book.end()
+        book.read({}, wait=TRUST + 9)
+        book.breaks("had ended, and is readable", {}, wait=1)
+
+    def test_read_by_a_request_that_had_begun(self, book: Book) -> None:
+        begin = book.tick()
+        book.end()
+        book.read({}, begin=begin)
+
+    def test_read_in_the_cache_alone(self) -> None:
+        book = Book(memory_only=True)
+        book.ledger.untell()
+        book.end()
+        book.breaks("had ended, and is readable", {})
+
+    def test_written(self, book: Book) -> None:
+        book.end()
+        with pytest.raises(BrokenPromiseError, match="a write to it was acknowledged"):
+            book.set("k")
+
+    def test_written_by_a_request_that_had_begun(self, book: Book) -> None:
+        write = book.open()
+        book.end()
+        book.close(write)
+
+    def test_moved(self, book: Book) -> None:
+        book.end()
+        with pytest.raises(BrokenPromiseError, match="a new id carries it on"):
+            book.ledger.moved(book.life, book.tick())
+
+    def test_after_a_backup_was_restored(self, book: Book) -> None:
+        book.end()
+        book.ledger.roll_back(0, [book.life])
+        book.read({}, wait=TRUST)
+
+    def test_expired(self, book: Book) -> None:
+        book.breaks("after its end", {}, clock=END)
+
+
+class TestKept:
+    """What was acknowledged as stored is read, unless it was overwritten."""
+
+    def test_lost(self, book: Book) -> None:
+        book.set("k")
+        book.breaks("has lost 'k'", {})
+
+    def test_lost_within_the_trust_where_the_cache_was_not_told(self, book: Book) -> None:
+        book.set("k")
+        book.ledger.untell()
+        book.read({}, wait=TRUST - 1)
+        book.breaks("has lost 'k'", {}, wait=1)
+
+    def test_lost_by_a_browser_that_was_told(self, book: Book) -> None:
+        book.set("k", revision=5)
+        book.ledger.untell()
+        book.read({}, floor=4)
+        book.breaks("has lost 'k'", {}, floor=5)
+
+    def test_overwritten_by_what_is_older(self, book: Book) -> None:
+        old, new = book.set("k"), book.set("k")
+        book.read({"k": new})
+        book.breaks("changed it later", {"k": old})
+
+    def test_of_two_that_overlap_either(self, book: Book) -> None:
+        one, other = book.open(), book.open()
+        values = []
+        for write in (one, other):
+            number = write.effects["k"] = book.ledger.new_value(write)
+            values.append(number)
+        book.close(one)
+        book.close(other)
+        for number in values:
+            book.read({"k": number})
+
+    def test_of_two_that_overlap_with_different_keys_both(self, book: Book) -> None:
+        one, other = book.open(), book.open()
+        a = one.effects["a"] = book.ledger.new_value(one)
+        b = other.effects["b"] = book.ledger.new_value(other)
+        book.close(one)
+        book.close(other)
+        book.read({"a": a, "b": b})
+        book.breaks("has lost 'b'", {"a": a})
+        book.breaks("has lost 'a'", {"b": b})
+
+    def test_deleted(self, book: Book) -> None:
+        number = book.set("k")
+        write = book.open()
+        write.effects["k"] = None
+        book.close(write)
+        book.read({})
+        book.breaks("changed it later", {"k": number})
+
+    def test_cleared(self, book: Book) -> None:
+        number = book.set("k")
+        write = book.open()
+        write.cleared = True
+        book.close(write)
+        book.read({})
+        book.breaks("changed it later", {"k": number})
+
+    def test_under_a_new_id(self, book: Book) -> None:
+        number = book.set("k")
+        life = book.begin("new", of=book.life)
+        life.parent = book.life
+        presented = frozenset(("new",))
+        book.read({"k": number}, "new", presented=presented)
+        book.breaks("has lost 'k'", {}, "new", presented=presented)
+
+    def test_what_was_read_stays(self, book: Book) -> None:
+        write = book.open()
+        number = write.effects["k"] = book.ledger.new_value(write)
+        book.ledger.closed(write, Status.UNKNOWN)
+        book.read({})
+        book.read({"k": number})
+        book.breaks("has lost 'k'", {}, wait=TRUST)
+
+    def test_restored_from_a_backup(self, book: Book) -> None:
+        book.set("k")
+        book.ledger.roll_back(0, [book.life])
+        book.read({}, wait=TRUST)
+
+    def test_quick(self, book: Book) -> None:
+        book.set("q", durable=False)
+        book.breaks("has lost 'q'", {})
+
+    def test_quick_after_a_loss_of_the_cache(self, book: Book) -> None:
+        book.set("q", durable=False)
+        book.ledger.unsound = book.tick()
+        book.read({})
+
+
+class TestCounted:
+    """A counter ends between what was acknowledged and that plus what is unknown."""
+
+    def test_too_few(self, book: Book) -> None:
+        book.count()
+        book.count()
+        book.read({"n": 2})
+        book.breaks("counts 1, which should be between 2 and 2", {"n": 1})
+
+    def test_too_many(self, book: Book) -> None:
+        book.count()
+        book.count(Status.UNKNOWN)
+        book.read({"n": 1})
+        book.read({"n": 2})
+        book.breaks("counts 3, which should be between 1 and 2", {"n": 3})
+
+    def test_cleared(self, book: Book) -> None:
+        book.count()
+        write = book.open()
+        write.cleared = True
+        book.close(write)
+        book.count()
+        book.breaks("counts 2, which should be between 1 and 1", {"n": 2})
+
+
+class TestThere:
+    """A session that is there is not taken for none."""
+
+    def test_stored(self, book: Book) -> None:
+        book.set("k")
+        book.breaks("was told that there is no session", {}, None)
+
+    def test_in_the_cookie(self, book: Book) -> None:
+        book.breaks("was told that there is no session", {}, None, inline=True)
+
+    def test_stored_only_after_the_request_began(self, book: Book) -> None:
+        begin = book.tick()
+        book.set("k")
+        book.read({}, None, begin=begin)
+
+    def test_ended(self, book: Book) -> None:
+        book.set("k")
+        book.end()
+        book.read({}, None)
+
+    def test_not_what_its_cookie_held(self, book: Book) -> None:
+        number = book.set("k", stored=False)
+        book.read({"k": number}, inline=True, content={"k": number})
+        book.breaks("not what its cookie held", {}, inline=True, content={"k": number})
+
+    def test_hidden_by_an_older_cookie(self, book: Book) -> None:
+        book.breaks("an older cookie hides it", {}, inline=True, content={}, hides=book.life)
