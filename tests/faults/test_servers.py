@@ -70,6 +70,7 @@ def check(web: Server, clients: list[Client]) -> None:
         assert client.acknowledged <= n <= client.acknowledged + client.unknown
 
 
+@pytest.mark.requirement(29, 35)
 @pytest.mark.memcached
 class TestCache:
     """memcached fails, and the durable store is well."""
@@ -119,6 +120,7 @@ class TestCache:
         check(web, clients)
 
 
+@pytest.mark.requirement(30, 31)
 @pytest.mark.memcached
 @pytest.mark.datastore
 class TestDurable:

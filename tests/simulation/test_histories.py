@@ -83,6 +83,7 @@ def test_promotions_lose_nothing_that_was_acknowledged_as_stored(seed: int) -> N
             assert log.name in final.saw, f"{log.name} was acknowledged as stored and is lost"
 
 
+@pytest.mark.requirement(17)
 @pytest.mark.parametrize("threshold", [0, 3800], ids=["stored", "inline first"])
 @histories(100)
 def test_what_ended_stays_ended(seed: int, threshold: int) -> None:
