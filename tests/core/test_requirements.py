@@ -24,6 +24,7 @@ from holdall import (
     Tier,
     run,
 )
+from holdall.cookies import find_values
 from holdall.sealing import KeyRing
 from holdall.session import parse_sid
 from holdall.tiers import store_key
@@ -493,3 +494,25 @@ def test_no_lock_is_held_over_a_request(no_datastore: bool) -> None:
     world.stores.before = None
     assert counts[:3] == [1, 2, 3]
     assert world.read() == {"n": 4}
+
+
+class Searched(str):
+    """A header that counts how often it is searched."""
+
+    searches = 0
+
+    def find(self, *args: Any) -> int:
+        self.searches += 1
+        return super().find(*args)
+
+    def rfind(self, *args: Any) -> int:
+        self.searches += 1
+        return super().rfind(*args)
+
+
+@pytest.mark.requirement(24)
+def test_a_megabyte_is_searched_a_bounded_number_of_times() -> None:
+    """24: however often our name is in a Cookie header, the parser looks for it and its neighbours 3,000 times."""
+    header = Searched(f"x={NAME}=;" * 50_000)
+    assert find_values(header, NAME) == []
+    assert 1_000 < header.searches < 3_010

@@ -57,11 +57,11 @@ class Tree:
         for file in done.stdout.splitlines():
             assert Path(file).is_relative_to(folder), f"{file} is imported, and not the copy"
 
-    def run(self, tests: list[str]) -> Run:
+    def run(self, tests: list[str], *options: str) -> Run:
         """Run tests on the copy as it is now."""
         report = self._folder / "report.xml"
         report.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=60"]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
         subprocess.run(
             [*command, f"--junitxml={report}", *(f"tests/{test}" for test in tests)],
             cwd=self._folder,
@@ -81,7 +81,7 @@ class Tree:
         try:
             for file, source in planted.items():
                 self._write(file, source.encode())
-            return self.run([defect.test])
+            return self.run([defect.test], "--exitfirst")
         finally:
             for file, original in originals.items():
                 self._write(file, original)
