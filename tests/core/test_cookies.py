@@ -116,6 +116,7 @@ def calls_of(action: Callable[[], object]) -> int:
     return calls
 
 
+@pytest.mark.requirement(10)
 class TestText:
     @given(sealed)
     def test_pair(self, raw: bytes) -> None:
@@ -149,6 +150,7 @@ class TestText:
             assert set(ALPHABET) == read
 
 
+@pytest.mark.requirement(24)
 class TestFind:
     @pytest.mark.parametrize(
         ("header", "values"),
@@ -286,6 +288,7 @@ class TestJoin:
         assert joined == join_header(headers)
 
 
+@pytest.mark.requirement(25)
 class TestSplit:
     @given(st.one_of(st.integers(1, 9000), st.integers(1, 64 * 4000)), st.lists(foreign, max_size=10), st.randoms())
     def test_pair(self, length: int, neighbours: list[str], order: random.Random) -> None:
@@ -300,6 +303,7 @@ class TestSplit:
             number for number in observed_pieces("; ".join(cookies), NAME) if number < len(cookies)
         ]
 
+    @pytest.mark.requirement(21)
     @pytest.mark.parametrize("pieces", [1, 2, 3, 10, 11, 63, 64])
     def test_capacity(self, pieces: int) -> None:
         """So many cookies hold just as many characters as `capacity` says, none over 4096 bytes, and not one more."""
@@ -410,6 +414,7 @@ class TestWrite:
         deleted = written.replace("n=v; Max-Age=60", "n=; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT")
         assert [("Set-Cookie", deleted)] == writer.delete([0])
 
+    @pytest.mark.requirement(21)
     @pytest.mark.parametrize(
         ("max_age", "written"),
         [

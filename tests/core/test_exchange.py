@@ -27,6 +27,7 @@ def commit(world: World, headers: list[tuple[str, str]], n: int = 1) -> list[tup
     return run(exchange.commit(status=200, headers=headers), world.stores)
 
 
+@pytest.mark.requirement(22, 23)
 class TestHeaders:
     """DESIGN of responses: docs/requirements.md 20 to 23."""
 
@@ -85,6 +86,7 @@ class TestHeaders:
         names = [value.partition("=")[0] for value in world.set_cookies()]
         assert len(names) == len(set(names))
 
+    @pytest.mark.requirement(21)
     def test_largest_inline_session_is_within_4096_bytes(self) -> None:
         """Whatever still rides in the cookie does so within 4096 bytes, attributes included."""
         world = World()
@@ -280,6 +282,7 @@ def test_another_session_may_be_set() -> None:
     assert "ignored" not in world.read()
 
 
+@pytest.mark.requirement(5)
 def test_managers_share_sessions_by_key_name_and_audience() -> None:
     """Two managers with the same key, cookie name and audience are one application to a browser."""
     world = World()

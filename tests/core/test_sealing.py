@@ -50,6 +50,7 @@ class Shake:
         return self._stream[self._at - length : self._at]
 
 
+@pytest.mark.requirement(8)
 class TestCipher:
     @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["key"].hex()[:2])
     def test_published_vectors(self, vector: dict[str, bytes]) -> None:
@@ -123,6 +124,7 @@ class TestSealing:
         """A value sealed by an earlier release of version 1 opens."""
         assert box().open(bytes.fromhex(PINNED), CONTEXT) == b"Holdall"
 
+    @pytest.mark.requirement(3)
     @given(st.data())
     def test_any_mutation_is_junk(self, data: st.DataObject) -> None:
         """Sealed bytes with any one bit changed, cut anywhere or made longer do not open."""
@@ -142,6 +144,7 @@ class TestSealing:
         assert one.open(junk, CONTEXT) is None
         assert one.open(one.seal(b"", CONTEXT, 1.0)[:17] + junk, CONTEXT) is None
 
+    @pytest.mark.requirement(4)
     def test_every_version_but_one_is_refused(self) -> None:
         """The version is ours to choose, not the token's."""
         one = box()
@@ -149,6 +152,7 @@ class TestSealing:
         opened = [version for version in range(256) if one.open(bytes([version]) + sealed[1:], CONTEXT) is not None]
         assert opened == [1]
 
+    @pytest.mark.requirement(5)
     def test_bound_to_purpose_and_context(self) -> None:
         """The same key opens neither another purpose's seal nor another context's, however they run together."""
         ring = KeyRing(KEY, os.urandom)
@@ -171,6 +175,7 @@ class TestSealing:
         assert one.open(one.seal(b"text", CONTEXT, 1.0), CONTEXT) == b"text"
 
 
+@pytest.mark.requirement(6)
 class TestRotation:
     def test_first_seals_all_open(self) -> None:
         """Add as second, promote, remove: at every step both processes open what the other sealed."""
@@ -192,6 +197,7 @@ class TestRotation:
         assert repr(KeyRing([KEY, KEY.encode()], os.urandom)) == "<KeyRing of 1>"
 
 
+@pytest.mark.requirement(8)
 class TestNonces:
     def test_half_is_kept_for_1024_seals(self) -> None:
         """Half a nonce serves at most 1,024 seals."""
@@ -310,6 +316,7 @@ class TestDerivedKeys:
         assert len(one._derived) <= 256 + len(threads)
 
 
+@pytest.mark.requirement(6)
 class TestKeys:
     @pytest.mark.parametrize(
         ("key", "complaint"),
@@ -368,6 +375,7 @@ class TestKeys:
         other = KeyRing(key.encode("utf-8", "surrogatepass"), os.urandom).box("cookie/tests")
         assert box(key).open(other.seal(b"text", CONTEXT, 1.0), CONTEXT) == b"text"
 
+    @pytest.mark.requirement(11)
     def test_no_complaint_shows_the_key(self) -> None:
         """Messages and representations show no key, nor a part of one."""
         secret = "changeme-1f8e0b5c7d2a49365f1e"

@@ -29,6 +29,7 @@ def test_round_trip(token: Token) -> None:
     assert tokens.unpack(tokens.pack(token), inline=token.payload is not None) == token
 
 
+@pytest.mark.requirement(10)
 @given(TOKENS)
 def test_length_leaves_no_other_spelling(token: Token) -> None:
     """A packed token's length is a multiple of 3, so that base64 has no spare bits; and it is known beforehand."""

@@ -39,6 +39,7 @@ def refusal(**settings: Any) -> str:
 # -- keys --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement(6)
 def test_weak_secret_key_is_refused() -> None:
     """Outside of DEBUG and tests a SECRET_KEY under 32 bytes, or a placeholder, is refused by its name."""
     assert refusal(SECRET_KEY=SHORT).startswith(f"SECRET_KEY cannot seal sessions, it has {len(SHORT)} bytes")
@@ -48,6 +49,7 @@ def test_weak_secret_key_is_refused() -> None:
     assert SHORT not in refusal(SECRET_KEY=SHORT)
 
 
+@pytest.mark.requirement(6)
 def test_weak_secret_key_in_debug(caplog: pytest.LogCaptureFixture) -> None:
     """With DEBUG a weak SECRET_KEY works, as the key that others make of it, and is warned of."""
     with override_settings(SECRET_KEY=SHORT, SECRET_KEY_FALLBACKS=[KEY, SHORT + "!"], DEBUG=True):

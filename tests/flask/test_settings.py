@@ -164,6 +164,7 @@ class TestCookie:
         assert manager_of(make_app(**config), cookie=mine).cookie is mine
 
 
+@pytest.mark.requirement(6)
 class TestKeys:
     """Keys are Flask's, unless Holdall has one of its own."""
 

@@ -428,6 +428,7 @@ class TestEntity:
 
 
 class TestFaults:
+    @pytest.mark.requirement(32)
     @pytest.mark.parametrize("expect", [Expect.ABSENT, "version", Expect.ANYTHING])
     def test_a_lost_reply_is_applied_once(self, bench: Bench, store: Datastore, expect: Expect | str) -> None:
         """If the reply of a write is lost, the retry finds out that it was applied, and reports its version."""
@@ -443,6 +444,7 @@ class TestFaults:
         assert store.execute(delete()) == Deleted()
         assert store.execute(get()) == Missing()
 
+    @pytest.mark.requirement(32)
     def test_no_conflict_unless_it_is_certain(self, bench: Bench, store: Datastore) -> None:
         """If a reply is lost and somebody else writes before the retry, the outcome is unknown, no `Conflict`."""
         base = stored(store, put())
@@ -466,6 +468,7 @@ class TestFaults:
         version = stored(store, put())
         assert store.execute(get()) == Found(b"v", version)
 
+    @pytest.mark.requirement(36)
     @pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.ABORTED])
     def test_gives_up(self, bench: Bench, store: Datastore, code: grpc.StatusCode) -> None:
         """After its attempts the store says that it is unavailable, and not that anything is missing."""
@@ -527,6 +530,7 @@ class TestFaults:
             store.execute(get())
         assert bench.wire.calls == ["Lookup"]
 
+    @pytest.mark.requirement(36)
     def test_pauses_grow_and_are_jittered(self, bench: Bench) -> None:
         """Between attempts there is a random part of a pause that doubles."""
         pauses: list[float] = []
@@ -705,6 +709,7 @@ class TestConnection:
                 assert answer == Found(b"v", version)
 
 
+@pytest.mark.requirement(36)
 class TestNoServer:
     def test_nobody_listens(self) -> None:
         """Where nobody listens, the store is unavailable long before its deadline, which is none here."""

@@ -181,6 +181,7 @@ def test_a_timeout_is_needed(path: Path) -> None:
         SQLite(path, timeout=0)
 
 
+@pytest.mark.requirement(36)
 def test_a_locked_file_is_unavailable(path: Path) -> None:
     """While another process holds the lock, writes fail, after as long as the store was told to wait; reads go on."""
     store = SQLite(path, timeout=0.05)
