@@ -277,9 +277,9 @@ DEFECTS = [
         "stores/test_requirements.py::test_nothing_hostile_is_executed[optimistic]",
         (
             PRESENTED,
-            "            if plain is None or sealed is None:",
+            "            if token is None or sealed is None:",
             '            if plain is None:\n                with __import__("contextlib").suppress(Exception):\n'
-            "                    eval(text)\n            if plain is None or sealed is None:",
+            "                    eval(text)\n            if token is None or sealed is None:",
         ),
     ),
     _defect(
@@ -468,7 +468,7 @@ DEFECTS = [
         18,
         "every read refreshes the idle cookie",
         "core/test_session.py::TestVerbs::test_idle_refresh_is_coarse",
-        (EXCHANGE, "if now < token.seen * 1000 + idle * 100:", "if now < token.seen * 1000:"),
+        (EXCHANGE, "is_due = now >= token.seen * 1000 + idle * 100", "is_due = now >= token.seen * 1000"),
     ),
     _defect(
         18,
@@ -558,7 +558,7 @@ DEFECTS = [
         21,
         "what is over the threshold goes out all the same",
         "core/test_presented.py::test_threshold_zero_never_puts_data_into_the_cookie",
-        (EXCHANGE, "tokens.text_length(size) <= self._manager._inline_limit", "True"),
+        (EXCHANGE, "size <= self._manager._inline_room", "True"),
     ),
     _defect(
         21,
@@ -631,7 +631,7 @@ DEFECTS = [
         24,
         "any space is ignored around a name",
         "core/test_cookies.py::TestFind::test_neighbours_change_nothing",
-        (COOKIES, 'header[begin:at].strip(" \\t")', "header[begin:at].strip()"),
+        (COOKIES, 'text.count(" ") + text.count("\\t") == len(text)', "not text.strip()"),
     ),
     _defect(
         24,
@@ -899,9 +899,9 @@ DEFECTS = [
     ),
     _defect(
         36,
-        "memcached has ten times its deadline",
-        "stores/test_memcached.py::test_a_server_that_says_nothing_is_unavailable_in_time",
-        (MEMCACHED, "client.sock.settimeout(timeout)\n    except", "client.sock.settimeout(10 * timeout)\n    except"),
+        "memcached has no deadline",
+        "stores/test_memcached.py::test_a_server_that_says_nothing_is_unavailable",
+        (MEMCACHED, "client.sock.settimeout(timeout)\n    except", "client.sock.settimeout(None)\n    except"),
     ),
     _defect(
         36,
