@@ -48,3 +48,10 @@ def test_rank_orders_by_issue_then_epoch_then_revision(one: Token, other: Token)
     assert (one.rank < other.rank) == (
         (one.issued, one.epoch, one.revision) < (other.issued, other.epoch, other.revision)
     )
+
+
+@given(TOKENS)
+def test_repr_shows_no_secret(token: Token) -> None:
+    """What a log shows of a token is its kind and its revision."""
+    kind = "a reference" if token.payload is None else "inline data"
+    assert repr(token) == f"<Token of {kind}, revision {token.revision}>"
