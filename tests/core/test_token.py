@@ -79,3 +79,10 @@ def test_the_shortest_tokens(flags: int, size: int) -> None:
     assert token is not None
     assert token.payload == b""
     assert tokens.unpack(plain[:-1], inline=True) is None
+
+
+@given(TOKENS)
+def test_repr_shows_no_secret(token: Token) -> None:
+    """What a log shows of a token is its kind and its revision."""
+    kind = "a reference" if token.payload is None else "inline data"
+    assert repr(token) == f"<Token of {kind}, revision {token.revision}>"
