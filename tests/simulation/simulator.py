@@ -281,10 +281,13 @@ class Simulation:
         return self.requests[begin.request]
 
     def _heal(self) -> None:
-        for number in range(len(self.processes)):
-            self.do(Strike("the cache is reachable", number))
-            self.do(Strike("the durable store is reachable", number))
-        self.do(Strike("the newer version is taken back"))
+        for number, process in enumerate(self.processes):
+            if Tier.CACHE in process.cut_off:
+                self.do(Strike("the cache is reachable", number))
+            if Tier.DURABLE in process.cut_off:
+                self.do(Strike("the durable store is reachable", number))
+        if self.durable.newer:
+            self.do(Strike("the newer version is taken back"))
 
     def _finish_all(self) -> None:
         for _ in range(100_000):
