@@ -491,18 +491,31 @@ class TestFaults:
         ],
         ids=["value", "expiry", "checksum", "name", "all"],
     )
-    def test_a_damaged_entity_is_no_answer(
+    def test_a_damaged_reply_is_no_answer(
         self, bench: Bench, store: Datastore, change: Callable[[Any], object]
     ) -> None:
-        """An entity that is not as it was written is neither found nor missing: the store is unavailable."""
+        """An entity that is not as it was written is looked up again, and neither found nor missing while it changes."""
         version = stored(store, put())
         stored(store, put(key="o"))
-        bench.wire.faults["Lookup"] += [damage(lambda reply: change(reply.found[0].entity))] * 2
+        damaged = damage(lambda reply: change(reply.found[0].entity))
+        otherwise = damage(lambda reply: setattr(reply.found[0].entity.properties["value"], "blob_value", b"x"))
+        bench.wire.faults["Lookup"].append(damaged)
+        assert store.execute(get()) == Found(b"v", version)
+        bench.wire.faults["Lookup"] += [damaged, otherwise]
         with pytest.raises(StoreUnavailable, match="damaged"):
             store.execute(get())
+        bench.wire.faults["Lookup"].append(damaged)
         with pytest.raises(StoreUnavailable, match="damaged"):
             store.execute_many([get(), get("o")])
         assert store.execute(get()) == Found(b"v", version)
+
+    @pytest.mark.requirement(19)
+    def test_garbage_is_an_answer(self, bench: Bench, store: Datastore) -> None:
+        """19: what somebody else wrote in the place of an entity is found as it is, for the core to refuse: no failure."""
+        version = stored(store, put())
+        garbage = damage(lambda reply: setattr(reply.found[0].entity.properties["value"], "blob_value", b"garbage"))
+        bench.wire.faults["Lookup"] += [garbage] * 2
+        assert store.execute(get()) == Found(b"garbage", version)
 
     def test_a_reply_that_makes_no_sense_is_no_answer(self, bench: Bench, store: Datastore) -> None:
         """A commit whose reply says nothing of it may have been applied: the store is unavailable."""
