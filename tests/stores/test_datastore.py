@@ -494,7 +494,7 @@ class TestFaults:
     def test_a_damaged_reply_is_no_answer(
         self, bench: Bench, store: Datastore, change: Callable[[Any], object]
     ) -> None:
-        """An entity that is not as it was written is looked up again, and neither found nor missing while it changes."""
+        """An entity that is not as it was written is looked up again; while it changes there is no answer."""
         version = stored(store, put())
         stored(store, put(key="o"))
         damaged = damage(lambda reply: change(reply.found[0].entity))
@@ -511,7 +511,7 @@ class TestFaults:
 
     @pytest.mark.requirement(19)
     def test_garbage_is_an_answer(self, bench: Bench, store: Datastore) -> None:
-        """19: what somebody else wrote in the place of an entity is found as it is, for the core to refuse: no failure."""
+        """19: what somebody else wrote in the place of an entity is found as it is, for the core to refuse."""
         version = stored(store, put())
         garbage = damage(lambda reply: setattr(reply.found[0].entity.properties["value"], "blob_value", b"garbage"))
         bench.wire.faults["Lookup"] += [garbage] * 2

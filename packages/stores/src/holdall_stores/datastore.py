@@ -81,6 +81,7 @@ _PASSING = frozenset({_Code.ABORTED, _Code.UNAVAILABLE, _Code.INTERNAL, _Code.UN
 _PAUSE = 0.05  # seconds: the longest pause before the second attempt; it doubles for each one after
 _BATCH = 25  # entities in one transaction: with concurrency "optimistic with entity groups" Datastore takes no more
 _CHECKSUM = 2**32 - 1
+_DAMAGED = "Datastore: an entity was damaged, where it is or on its way"
 _LAST = 253_402_300_799  # 9999-12-31T23:59:59Z, the last second that a Timestamp can hold
 
 _CHANNEL = [
@@ -499,7 +500,7 @@ def _understood() -> Iterator[None]:
 
 
 def _is_whole(entity: Any) -> bool:
-    """Tell whether an entity is as it was written: only this tells one that cannot be read now from one that is gone."""
+    """Tell whether an entity is as it was written: else one that cannot be read now would look like one that is gone."""
     return _write_of(entity) & _CHECKSUM == _checksum(entity)
 
 
