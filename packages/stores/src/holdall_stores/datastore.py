@@ -500,7 +500,7 @@ def _understood() -> Iterator[None]:
 
 
 def _is_whole(entity: Any) -> bool:
-    """Tell whether an entity is as it was written: else one that cannot be read now would look like one that is gone."""
+    """Tell whether an entity is as it was written: else one that cannot be read would look like one that is gone."""
     return _write_of(entity) & _CHECKSUM == _checksum(entity)
 
 
