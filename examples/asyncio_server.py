@@ -38,7 +38,6 @@ async def start(view: View, manager: SessionManager, stores: AsyncStoresLike, po
             status, headers, body = await view(request.split(" ")[1], exchange.session)
             headers = await arun(exchange.commit(status=status, headers=headers), stores)
         except SessionUnavailable:
-            saved = False
             status, headers, body = 503, [("Retry-After", "5")], [b"Please try again in a moment.\n"]
         except Exception:
             saved = False

@@ -24,11 +24,12 @@ def make_server(view: View, manager: SessionManager, stores: StoresLike, port: i
             token = current_session.set(exchange.session)
             try:
                 status, headers, body = view(self.path, exchange.session)
-                complete = run(exchange.commit(status=status, headers=headers), stores)
-                self.respond(status, complete, body)
-                run(exchange.finish(), stores)
+                headers = run(exchange.commit(status=status, headers=headers), stores)
             except SessionUnavailable:
-                self.respond(503, [("Retry-After", "5")], [b"Please try again in a moment.\n"])
+                status, headers, body = 503, [("Retry-After", "5")], [b"Please try again in a moment.\n"]
+            try:
+                self.respond(status, headers, body)
+                run(exchange.finish(), stores)
             finally:
                 current_session.reset(token)
 

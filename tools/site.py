@@ -1,9 +1,10 @@
 """Builds the documentation site (`hatch run docs:build`), or shows it while it is written (`hatch run docs:serve`).
 
 The pages are docs/*.md and a few from elsewhere, written so that they read well on a code host too. They are copied to
-a folder of their own, with their links turned to where things are on the site; the API reference gets a page for each
-module that docs/reference.md names; then zensical makes HTML of it, for which every broken link is an error. At the
-end it is checked that each public name is there, and that no page fetches anything from elsewhere.
+a folder of their own, with their links turned to where things are on the site; other files that they link to are shown
+there; the API reference gets a page for each module that docs/reference.md names. Then zensical makes HTML of it all,
+and every broken link is an error. At the end it is checked that each public name is there, and that no page fetches
+anything from elsewhere.
 """
 
 import os
@@ -29,6 +30,9 @@ ELSEWHERE = {
 }
 """Pages that are not in docs/, and where they are on the site."""
 
+FILES = "files"
+"""Where files are shown to which pages link, such as the examples."""
+
 _LINK = re.compile(r"(?<=\]\()([^)#:\s]+)(?=[)#])")
 _MODULE = re.compile(r"^## ([a-z_.]+)$", re.MULTILINE)
 _ROW = re.compile(r"^\| `(\w+)` \| (.*) \|$", re.MULTILINE)
@@ -39,33 +43,43 @@ def stage(root: Path, target: Path) -> None:
 
     Raises `ValueError` for a link that leads nowhere on the site.
     """
-    pages = {path.relative_to(root).as_posix(): path.name for path in sorted(root.glob("docs/*.*"))}
-    pages |= {path.relative_to(root).as_posix(): f"examples/{path.stem}.md" for path in root.glob("examples/*.py")}
+    docs = root / "docs"
+    pages = {path.relative_to(root).as_posix(): path.relative_to(docs).as_posix() for path in docs.rglob("*.*")}
     pages |= ELSEWHERE
     for source, page in pages.items():
         path = root / source
         if path.suffix == ".md":
-            text = turned(path.read_text(encoding="utf-8"), source, page, pages)
+            text, files = turned(path.read_text(encoding="utf-8"), source, page, pages)
             if page == "reference.md":
                 text = reference(text, target)
             _write(target / page, text)
-        elif path.suffix == ".py":
-            _write(target / page, f"# {path.name}\n\n```python\n{path.read_text(encoding='utf-8')}```\n")
+            for name in files:
+                _write(target / FILES / f"{name}.md", listing(root, name, source))
         else:
-            target.mkdir(parents=True, exist_ok=True)
+            (target / page).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target / page)
 
 
-def turned(text: str, source: str, page: str, pages: dict[str, str]) -> str:
-    """Return a page whose links lead to where things are on the site."""
+def turned(text: str, source: str, page: str, pages: dict[str, str]) -> tuple[str, list[str]]:
+    """Return a page whose links lead to where things are on the site, and the files that it links to besides pages."""
+    files: list[str] = []
 
     def turn(match: re.Match[str]) -> str:
         wanted = os.path.normpath(Path(source).parent / match[1])
         if wanted not in pages:
-            raise ValueError(f"{source} links to {match[1]}, which is not on the site: see ELSEWHERE in tools/site.py")
-        return os.path.relpath(pages[wanted], Path(page).parent)
+            files.append(wanted)
+        return os.path.relpath(pages.get(wanted, f"{FILES}/{wanted}.md"), Path(page).parent)
 
-    return _LINK.sub(turn, text)
+    return _LINK.sub(turn, text), files
+
+
+def listing(root: Path, name: str, source: str) -> str:
+    """Return a page that shows a file as it is."""
+    path = root / name
+    if not path.is_file() or path.suffix == ".md":
+        raise ValueError(f"{source} links to {name}, which is no file, or a page that is missing in ELSEWHERE")
+    text = path.read_text(encoding="utf-8")
+    return f"# {path.name}\n\n````{path.suffix.removeprefix('.')}\n{text}````\n"
 
 
 def reference(text: str, target: Path) -> str:
@@ -101,7 +115,7 @@ def faults(site: Path, source: Path) -> list[str]:
     nav = CONFIG.read_text(encoding="utf-8")
     for page in sorted(source.rglob("*.md")):
         name = page.relative_to(source).as_posix()
-        if f'"{name}"' not in nav:
+        if f'"{name}"' not in nav and not name.startswith(FILES):
             found.append(f"{name} is not in the nav of {CONFIG.name}")
     for directive in sorted(source.glob("reference/*.md")):
         html = (site / "reference" / directive.stem / "index.html").read_text(encoding="utf-8")
@@ -167,7 +181,7 @@ def _follow() -> None:
 
 
 def _newest() -> float:
-    paths = [*ROOT.glob("docs/*"), *ROOT.glob("examples/*.py"), *(ROOT / name for name in ELSEWHERE)]
+    paths = [*ROOT.glob("docs/**/*"), *(ROOT / name for name in ELSEWHERE)]
     return max(path.stat().st_mtime for path in paths)
 
 

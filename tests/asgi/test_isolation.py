@@ -46,6 +46,7 @@ class Turns:
             task.result()
 
 
+@pytest.mark.requirement(27)
 @pytest.mark.parametrize("size", [10, 20_000])
 @pytest.mark.parametrize("seed", range(8))
 def test_interleaved_requests_each_see_their_own_session(seed: int, size: int) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from holdall import SessionCommitted, Tier, UsageError, get_current_session
+from holdall import SessionCommitted, SessionManager, Tier, UsageError, get_current_session, stretch_key
 from holdall.testing import FakeClock, RecordingStores
 from holdall_asgi import CookieOptions
 from holdall_asgi.quart import SETTINGS, Holdall, QuartSession, QuartSessionInterface
@@ -545,8 +545,11 @@ class TestSettings:
 
     @pytest.mark.parametrize("mode", ["TESTING", "DEBUG"])
     def test_a_short_key_in_testing(self, mode: str, caplog: pytest.LogCaptureFixture) -> None:
-        """In testing and debug mode a short SECRET_KEY is warned of, and works."""
-        assert Site(config={"SECRET_KEY": "dev", mode: True}).story(count, count) == [1, 2]
+        """In testing and debug mode a short SECRET_KEY is warned of, and works, as the key that others make of it."""
+        site = Site(config={"SECRET_KEY": "dev", mode: True})
+        assert site.story(count, count) == [1, 2]
+        other = SessionManager(stretch_key("dev"), cookie=CookieOptions(secure=False), clock=site.clock)
+        assert other.open(site.cookies[0].partition(";")[0]).session["n"] == 2
         assert "has 3 bytes" in caplog.text
         assert "dev" not in caplog.text.replace("device", "")
 

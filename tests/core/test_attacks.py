@@ -82,6 +82,7 @@ class TestLateWrites:
         assert not world.receipt.durable
 
 
+@pytest.mark.requirement(17)
 class TestTrust:
     """Rules 5 and 11: nothing but the durable tier renews the trust in an entry."""
 
@@ -201,6 +202,7 @@ class TestEndings:
         assert dict(exchange.session) == {}
 
 
+@pytest.mark.requirement(19, 38)
 class TestOddRecords:
     """Requirements 19 and 38: what stands in the stores and is not ours."""
 
@@ -223,6 +225,7 @@ class TestOddRecords:
         assert unpack(bytes([1, 8]) + bytes(24)) is None
 
 
+@pytest.mark.requirement(37)
 class TestTimes:
     """Requirement 37, and rule 14."""
 
@@ -249,6 +252,7 @@ class TestTimes:
                 world.request(lambda session, verb=verb: verb(session, expiration))  # type: ignore[misc]
         assert world.read()["n"] == 1
 
+    @pytest.mark.requirement(16)
     @pytest.mark.parametrize("timeout", [10, 15, 19, 101])
     @pytest.mark.parametrize("fraction", [0.0, 0.5, 0.99])
     def test_a_tenth_of_the_timeout_and_no_more(self, timeout: int, fraction: float) -> None:
@@ -304,6 +308,7 @@ def test_restored_backup_is_raised_above_what_the_request_read() -> None:
     assert world.did == ["get cache"]
 
 
+@pytest.mark.requirement(37)
 def test_two_managers_an_hour_apart() -> None:
     """Requirement 37: servers whose clocks differ by an hour read and change each other's sessions, and end them."""
     world = stored_world()
@@ -321,6 +326,7 @@ def test_two_managers_an_hour_apart() -> None:
     assert other.read(old_tab) == {}
 
 
+@pytest.mark.requirement(32)
 def test_lost_reply_of_the_new_ids_record() -> None:
     """Requirement 32: a new id whose insert has no reply is found by its write id, and the data is there."""
     world = stored_world()
@@ -338,6 +344,7 @@ def test_lost_reply_of_the_new_ids_record() -> None:
     assert world.read()["n"] == 1
 
 
+@pytest.mark.requirement(30)
 def test_unavailable_commits_change_no_cookie() -> None:
     """Requirement 30: a commit that fails leaves the browser's cookie as it was."""
     world = stored_world()

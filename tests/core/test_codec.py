@@ -736,6 +736,7 @@ def test_the_wire_format_is_stable(value: Any, written: str) -> None:
     assert identical(decode(bytes.fromhex(written)), value)
 
 
+@pytest.mark.requirement(9)
 def test_no_other_serializer_is_loaded() -> None:
     """Reading and writing sessions imports neither pickle nor yaml."""
     script = (

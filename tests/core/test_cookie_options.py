@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 
+@pytest.mark.requirement(20)
 def test_defaults_are_strict() -> None:
     """By default the cookie is host-bound, Secure, HttpOnly, SameSite=Lax and for the whole host."""
     options = CookieOptions()
@@ -42,6 +43,7 @@ def test_effective_name(options: dict[str, Any], name: str) -> None:
     assert name == CookieOptions(**options).effective_name
 
 
+@pytest.mark.requirement(20)
 @pytest.mark.parametrize(
     ("options", "setting", "remedy"),
     [
@@ -84,6 +86,7 @@ def test_refused(options: dict[str, Any], setting: str, remedy: str) -> None:
     assert remedy in str(caught.value)
 
 
+@pytest.mark.requirement(20)
 @given(st.sampled_from(["name", "domain", "path"]), st.data())
 def test_nothing_breaks_out_of_the_header(option: str, data: st.DataObject) -> None:
     """No name, domain or path can hold a separator, a space, a control character or anything but ASCII."""

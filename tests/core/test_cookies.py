@@ -116,6 +116,7 @@ def calls_of(action: Callable[[], object]) -> int:
     return calls
 
 
+@pytest.mark.requirement(10)
 class TestText:
     @given(sealed)
     def test_pair(self, raw: bytes) -> None:
@@ -149,6 +150,7 @@ class TestText:
             assert set(ALPHABET) == read
 
 
+@pytest.mark.requirement(24)
 class TestFind:
     @pytest.mark.parametrize(
         ("header", "values"),
@@ -189,6 +191,11 @@ class TestFind:
         """Of many values under our name the first 8 count."""
         header = "; ".join(f"{NAME}={number}" for number in range(100))
         assert [str(number) for number in range(8)] == find_values(header, NAME)
+
+    def test_a_thousand_are_looked_at(self) -> None:
+        """Behind 999 cookies that hold our name's text ours is found, behind 1,000 it is not looked for any more."""
+        for decoys, found in ((999, ["abc"]), (1000, [])):
+            assert find_values(f"x{NAME}=;" * decoys + f"{NAME}=abc", NAME) == found
 
     @given(st.lists(foreign), st.lists(foreign), st.sampled_from([";", "; ", " ;\t"]))
     def test_neighbours_change_nothing(self, before: list[str], after: list[str], separator: str) -> None:
@@ -281,6 +288,7 @@ class TestJoin:
         assert joined == join_header(headers)
 
 
+@pytest.mark.requirement(25)
 class TestSplit:
     @given(st.one_of(st.integers(1, 9000), st.integers(1, 64 * 4000)), st.lists(foreign, max_size=10), st.randoms())
     def test_pair(self, length: int, neighbours: list[str], order: random.Random) -> None:
@@ -295,6 +303,7 @@ class TestSplit:
             number for number in observed_pieces("; ".join(cookies), NAME) if number < len(cookies)
         ]
 
+    @pytest.mark.requirement(21)
     @pytest.mark.parametrize("pieces", [1, 2, 3, 10, 11, 63, 64])
     def test_capacity(self, pieces: int) -> None:
         """So many cookies hold just as many characters as `capacity` says, none over 4096 bytes, and not one more."""
@@ -374,6 +383,7 @@ class TestSplit:
         assert sorted({number for number in numbers if 1 <= number <= 63}) == observed_pieces(header, NAME)
 
     @given(foreign)
+    @example(f"{NAME}.1")
     def test_foreign_pieces_are_not_observed(self, cookie: str) -> None:
         """Cookies that only look like pieces are foreign, and will not be deleted."""
         ours = [f"{NAME}.{number}=" for number in range(1, 64)]
@@ -404,6 +414,7 @@ class TestWrite:
         deleted = written.replace("n=v; Max-Age=60", "n=; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT")
         assert [("Set-Cookie", deleted)] == writer.delete([0])
 
+    @pytest.mark.requirement(21)
     @pytest.mark.parametrize(
         ("max_age", "written"),
         [

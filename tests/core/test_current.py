@@ -15,6 +15,7 @@ def test_outside_a_request_the_error_says_what_to_do() -> None:
         copy_context().run(get_current_session)
 
 
+@pytest.mark.requirement(27)
 def test_each_context_has_its_own() -> None:
     """What is set in one context or thread is seen in no other."""
     session = World().open().session

@@ -27,6 +27,7 @@ def commit(world: World, headers: list[tuple[str, str]], n: int = 1) -> list[tup
     return run(exchange.commit(status=200, headers=headers), world.stores)
 
 
+@pytest.mark.requirement(22, 23)
 class TestHeaders:
     """DESIGN of responses: docs/requirements.md 20 to 23."""
 
@@ -85,6 +86,7 @@ class TestHeaders:
         names = [value.partition("=")[0] for value in world.set_cookies()]
         assert len(names) == len(set(names))
 
+    @pytest.mark.requirement(21)
     def test_largest_inline_session_is_within_4096_bytes(self) -> None:
         """Whatever still rides in the cookie does so within 4096 bytes, attributes included."""
         world = World()
@@ -130,6 +132,21 @@ class TestReceipt:
             assert world.receipt is not None
             revisions.append(world.receipt.revision)
         assert revisions == [1, 2, 3, 3, 3, None, None]
+
+    def test_a_late_write_has_a_revision(self) -> None:
+        """What was saved after the headers counts, though no cookie tells it; what had no answer does not."""
+        world = World()
+        world.request(put(big=big()))
+        exchange = world.open()
+        assert exchange.session["big"] == big()
+        run(exchange.commit(status=200, headers=[]), world.stores)
+        exchange.session["late"] = 1
+        assert run(exchange.finish(), world.stores)[:3] == (Tier.DURABLE, 2, True)
+        world.stores.down = set(Tier)
+        exchange = world.open()
+        with pytest.raises(SessionUnavailable):
+            dict(exchange.session)
+        assert run(exchange.finish(), world.stores)[:3] == (Tier.DURABLE, 1, False)
 
     def test_failures(self) -> None:
         """What had no answer is told by command, tier and error, whether the request noticed or not."""
@@ -265,6 +282,7 @@ def test_another_session_may_be_set() -> None:
     assert "ignored" not in world.read()
 
 
+@pytest.mark.requirement(5)
 def test_managers_share_sessions_by_key_name_and_audience() -> None:
     """Two managers with the same key, cookie name and audience are one application to a browser."""
     world = World()

@@ -41,6 +41,7 @@ def values(headers: Headers, name: str) -> list[str]:
     return [value for field, value in headers if field.lower() == name]
 
 
+@pytest.mark.requirement(23)
 class TestVary:
     @pytest.mark.parametrize(
         ("before", "after"),
@@ -139,6 +140,7 @@ class TestCookies:
         assert without_cookies([("X-Cookie", "session=x")], {"session"}) == [("X-Cookie", "session=x")]
 
 
+@pytest.mark.requirement(22)
 class TestSession:
     def test_plain_response(self) -> None:
         """A response without headers of this kind gets all of ours at its end."""

@@ -2,6 +2,7 @@
 
 import threading
 
+import pytest
 from holdall import Session, SessionManager
 
 from tests.core.support import KEY, Browser, World
@@ -59,6 +60,7 @@ def test_threads_share_a_manager() -> None:
     assert not failures
 
 
+@pytest.mark.requirement(11)
 def test_short_hash_needs_the_key() -> None:
     """What logs say instead of an id is the same for one key, and says nothing to another."""
     sid = bytes(32)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from holdall.outcome import TABLE, Cookie, Home, Outcome, Wish, Write, decide
 
 DOCS = Path(__file__).parents[2] / "docs" / "how-it-works.md"
@@ -12,6 +13,7 @@ def test_every_state_has_an_outcome() -> None:
     assert len(TABLE) == len(Home) * len(Wish) * 2
 
 
+@pytest.mark.requirement(18)
 def test_reading_writes_nothing() -> None:
     """Whoever only reads never writes, wherever the session is."""
     for (home, wish, _), outcome in TABLE.items():

@@ -26,6 +26,7 @@ def read(world: World, header: str) -> dict[str, object]:
     return dict(exchange.session)
 
 
+@pytest.mark.requirement(24)
 def test_of_one_session_the_highest() -> None:
     """Several cookies of one session: the latest write counts, in any order."""
     world = World()
@@ -35,6 +36,7 @@ def test_of_one_session_the_highest() -> None:
         assert read(world, "; ".join(f"{NAME}={value}" for value in order)) == {"n": 3}
 
 
+@pytest.mark.requirement(24)
 def test_of_different_sessions_none() -> None:
     """Two valid cookies of different sessions: neither, in any order, so that planting one achieves nothing."""
     world = World()
@@ -43,6 +45,7 @@ def test_of_different_sessions_none() -> None:
         assert read(world, "; ".join(f"{NAME}={value}" for value in order)) == {}
 
 
+@pytest.mark.requirement(24)
 @pytest.mark.parametrize("junk", ["", "x", "AQ" * 80, '"quoted"', "a b", "=", "2.", "2.AAAA", "99.A", "é"])
 def test_junk_under_our_name_is_ignored(junk: str) -> None:
     """A value that does not open changes nothing, before or after the one that does."""
@@ -52,6 +55,7 @@ def test_junk_under_our_name_is_ignored(junk: str) -> None:
     assert read(world, f"{NAME}={value}; {NAME}={junk}") == {"n": 1}
 
 
+@pytest.mark.requirement(24)
 @given(st.lists(st.text(st.characters(max_codepoint=255), max_size=20), max_size=6), st.integers(0, 6))
 def test_neighbours_change_nothing(neighbours: list[str], at: int) -> None:
     """Foreign cookies, however malformed, neither hide our cookie nor are taken for it."""
@@ -73,6 +77,7 @@ def test_header_as_bytes_or_several() -> None:
         assert dict(world.manager.open(headers, drive=world.drive).session) == {"n": 1}
 
 
+@pytest.mark.requirement(3)
 @given(st.integers(0, 10_000), st.characters(min_codepoint=33, max_codepoint=126))
 def test_any_changed_character_opens_nothing(at: int, character: str) -> None:
     """A cookie with any one character changed is no session, and the stores are not asked."""
@@ -85,6 +90,7 @@ def test_any_changed_character_opens_nothing(at: int, character: str) -> None:
     assert world.stores.commands == []
 
 
+@pytest.mark.requirement(5)
 @pytest.mark.parametrize("options", [{"key": OTHER_KEY}, {"audience": "another"}], ids=["key", "audience"])
 def test_token_of_another_is_junk(options: dict[str, str]) -> None:
     """A token of another key or audience opens nothing."""
@@ -93,6 +99,7 @@ def test_token_of_another_is_junk(options: dict[str, str]) -> None:
     assert read(World(clock=world.clock, **options), f"{NAME}={value}") == {}
 
 
+@pytest.mark.requirement(5)
 def test_inline_and_reference_are_not_each_other() -> None:
     """A token under the other of our two names opens nothing."""
     world = World()
@@ -117,6 +124,7 @@ def test_what_a_newer_version_sealed_is_ignored(plain: bytes) -> None:
         assert world.set_cookies() == []
 
 
+@pytest.mark.requirement(11)
 def test_bad_cookie_is_logged_once_without_payload(caplog: pytest.LogCaptureFixture) -> None:
     """Bad cookies give one line per while, no payload in it, and no Set-Cookie."""
     world = World()
@@ -133,6 +141,7 @@ def test_bad_cookie_is_logged_once_without_payload(caplog: pytest.LogCaptureFixt
     assert len(caplog.records) == 2
 
 
+@pytest.mark.requirement(4, 7)
 def test_the_next_write_replaces_a_bad_cookie() -> None:
     """A value that does not open is left alone until the next write."""
     world = World()
@@ -141,6 +150,7 @@ def test_the_next_write_replaces_a_bad_cookie() -> None:
     assert world.read() == {"n": 1}
 
 
+@pytest.mark.requirement(6)
 def test_key_rotation() -> None:
     """Add as second, promote, remove: at each step two processes read each other's sessions."""
     clock = World().clock
@@ -156,6 +166,7 @@ def test_key_rotation() -> None:
             assert one.read(browser)["n"] == 2 or after[0] not in before
 
 
+@pytest.mark.requirement(25)
 class TestSplit:
     """Sessions over several cookies, where the threshold allows it."""
 
@@ -208,6 +219,7 @@ class TestSplit:
         assert world.read() == {"big": big(400_000)}
 
 
+@pytest.mark.requirement(21)
 def test_threshold_zero_never_puts_data_into_the_cookie() -> None:
     """cookie_only_threshold=0: a reference even for the smallest session."""
     world = World(cookie_only_threshold=0)

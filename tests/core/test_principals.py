@@ -39,6 +39,7 @@ def user(session: Session) -> Any:
 
 
 class TestEnding:
+    @pytest.mark.requirement(14)
     @SIZES
     def test_a_copied_cookie_is_refused_after_logout(self, pad: str) -> None:
         """After `terminate`, a copy of the cookie opens nothing: here at once, elsewhere within `revocation_check`."""
@@ -53,6 +54,7 @@ class TestEnding:
         assert elsewhere.request(user, thief) is None
         assert elsewhere.request(lambda s: len(s) == 0 and s.is_active(), thief) is False
 
+    @pytest.mark.requirement(13)
     @SIZES
     def test_a_copied_cookie_is_refused_after_a_new_id(self, pad: str) -> None:
         """After `regenerate_id`, a copy of the old cookie opens nothing, and the session goes on under the new one."""
@@ -110,6 +112,7 @@ class TestEnding:
 
 
 class TestRevoking:
+    @pytest.mark.requirement(15)
     def test_all_sessions_end_in_every_tier(self) -> None:
         """`revoke` ends all sessions of a principal, in the cookie and in stores, and nobody else's."""
         world = World()
@@ -137,6 +140,7 @@ class TestRevoking:
         assert world.request(user) == "ada"
         assert world.request(user, other) is None
 
+    @pytest.mark.requirement(15)
     def test_by_one_atomic_write(self) -> None:
         """However many sessions there are, revoking them is one read and one conditional write."""
         world = World()
@@ -161,6 +165,7 @@ class TestRevoking:
         assert world.receipt.conflicts
         assert world.drive(world.manager.sessions_of("ada")) == []
 
+    @pytest.mark.requirement(14)
     def test_within_the_interval(self) -> None:
         """Another process refuses a revoked session once `revocation_check` has passed since it last asked."""
         world = World(revocation_check=timedelta(seconds=10))
@@ -195,6 +200,7 @@ class TestCosts:
             world.request(lambda s: s.update(n=s["n"] + 1))
             assert world.did == []
 
+    @pytest.mark.requirement(14)
     def test_one_small_read_per_interval(self) -> None:
         """A bound session in the cookie asks once per `revocation_check`, however often it is used."""
         world = World()
@@ -287,6 +293,7 @@ class TestOutages:
         world.request(login())
         assert world.request(user) == "ada"
 
+    @pytest.mark.requirement(33)
     @pytest.mark.parametrize("extra", ["", big(6000)], ids=["cookie", "stored"])
     def test_killed_between_any_two_steps(self, extra: str) -> None:
         """Whenever a process dies while it gives a bound session a new id, the old or the new id holds all of it."""
@@ -308,6 +315,7 @@ class TestOutages:
             assert found in ({}, {"user": "ada", "pad": extra})
         assert step > 3
 
+    @pytest.mark.requirement(38)
     @pytest.mark.parametrize(
         "plain",
         [

@@ -1,5 +1,6 @@
 """What a stored record says: the byte layouts of records, markers and cache notes."""
 
+import pytest
 from holdall.record import Ending, Marker, Record, join_changed, pack, split_note, unpack, with_note
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +42,7 @@ def test_note_round_trip(record: Record, version: int, confirmed: int) -> None:
     assert split_note(with_note(version, confirmed, pack(record))) == (version, confirmed, pack(record))
 
 
+@pytest.mark.requirement(38)
 @given(RECORDS)
 def test_unknown_format_is_refused(record: Record) -> None:
     """A record of another format is not taken for anything."""

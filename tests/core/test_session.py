@@ -23,6 +23,7 @@ def begun(extra: str, **options: Any) -> World:
 class TestMapping:
     """Kept: mapping."""
 
+    @pytest.mark.requirement(18)
     @pytest.mark.parametrize(
         "look",
         [
@@ -238,6 +239,7 @@ class TestVerbs:
         if extra:
             assert world.read(old) == {}
 
+    @pytest.mark.requirement(16)
     def test_start_browser_session(self) -> None:
         """Expiration 0 makes a cookie without Max-Age, which still ends on the server after the lifetime."""
         world = World()
@@ -271,6 +273,7 @@ class TestVerbs:
         with pytest.raises(UsageError, match="expiration_ts"):
             World().request(lambda session: session.start(-5))
 
+    @pytest.mark.requirement(14)
     @SIZES
     def test_terminate(self, extra: str) -> None:
         """After terminate() the session is gone and its cookies are deleted."""
@@ -294,6 +297,7 @@ class TestVerbs:
         assert world.read() == {"new": 1}
         assert world.request(lambda session: session.sid) != before
 
+    @pytest.mark.requirement(13, 16)
     @SIZES
     def test_regenerate_id(self, extra: str) -> None:
         """regenerate_id() gives a new id, carries the data over, and leaves the end where it was."""
@@ -322,6 +326,7 @@ class TestVerbs:
         world.request(lambda session: session.regenerate_id(int(world.clock()) + 100))
         assert world.request(Session.get_expiration) == int(world.clock()) + 100
 
+    @pytest.mark.requirement(16)
     @SIZES
     def test_regenerate_id_extends_on_demand(self, extra: str) -> None:
         """With an expiration the new id lives until then."""
@@ -349,6 +354,7 @@ class TestVerbs:
         assert "; Secure" in world.set_cookies()[0]
         assert world.request(Session.is_ssl_only)
 
+    @pytest.mark.requirement(16)
     @SIZES
     def test_absolute_lifetime(self, extra: str) -> None:
         """The end is exact and no write moves it."""
@@ -360,6 +366,7 @@ class TestVerbs:
         assert world.read() == {}
         assert world.browser.cookies == {}  # expired ones authenticate, and are deleted
 
+    @pytest.mark.requirement(16)
     @SIZES
     def test_idle_timeout(self, extra: str) -> None:
         """Idle time ends a session after T and not before 0.9 T since the last touched request."""
@@ -371,6 +378,7 @@ class TestVerbs:
         world.later(seconds=101)
         assert world.read() == {}
 
+    @pytest.mark.requirement(18)
     def test_idle_refresh_is_coarse(self) -> None:
         """The cookie is refreshed at most every tenth of the timeout."""
         world = begun("", idle_timeout=timedelta(seconds=100))
@@ -381,12 +389,25 @@ class TestVerbs:
         world.read()
         assert len(world.set_cookies()) == 1
 
+    @SIZES
+    def test_idle_refresh_is_not_for_what_ends_meanwhile(self, extra: str) -> None:
+        """A session that ends while its request is under way gets no new cookie."""
+        world = begun(extra, lifetime=timedelta(hours=1), idle_timeout=timedelta(minutes=50))
+        world.later(minutes=49)
+        assert world.read()["n"] == 1
+        world.later(minutes=10)
+        exchange = world.open()
+        assert exchange.session["n"] == 1
+        world.later(minutes=2)
+        assert world.close(exchange) == [("Vary", "Cookie")]
+
     def test_incr_refuses_what_is_no_number(self) -> None:
         """Incr on something else than a number is refused by name."""
         world = begun("")
         with pytest.raises(UsageError, match="list"):
             world.request(lambda session: session.incr("list"))
 
+    @pytest.mark.requirement(11)
     def test_str_shows_neither_id_nor_data(self) -> None:
         """str() and repr() show a short hash, the tier and the number of keys."""
         world = World()

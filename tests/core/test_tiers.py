@@ -73,6 +73,7 @@ class TestCosts:
         world.request(lambda session: session.update(n=2))
         assert world.did == ["get cache", "put durable", "put cache"]
 
+    @pytest.mark.requirement(35)
     def test_read_after_loss(self) -> None:
         """After the cache forgot, one read asks the durable tier and refills; the next read is one get again."""
         world = stored_world()
@@ -103,6 +104,7 @@ class TestCosts:
         assert world.read()["n"] == 2
 
 
+@pytest.mark.requirement(26)
 class TestVersionsAndReplay:
     """Rules 1 and 2."""
 
@@ -165,6 +167,7 @@ class TestVersionsAndReplay:
 class TestEnding:
     """Rules 3, 4, 9 and 10."""
 
+    @pytest.mark.requirement(17)
     def test_second_promotion_does_not_insert_after_a_logout(self) -> None:
         """A promotion under way when the user logs out finds the marker: nothing comes back."""
         world = World()
@@ -177,6 +180,7 @@ class TestEnding:
         assert world.receipt is not None
         assert world.receipt.conflicts
 
+    @pytest.mark.requirement(17)
     def test_stalled_refill_does_not_bring_a_session_back(self) -> None:
         """A refill that arrives after the logout does not replace the tombstone."""
         world = stored_world()
@@ -207,6 +211,7 @@ class TestEnding:
         world.read(reader)
         assert world.read()["n"] == 2
 
+    @pytest.mark.requirement(17)
     def test_slow_write_after_a_logout_is_dropped(self) -> None:
         """A slow request cannot resurrect a session that logged out meanwhile."""
         world = stored_world()
@@ -218,6 +223,7 @@ class TestEnding:
         assert world.set_cookies() == []
         assert world.read(other) == {}
 
+    @pytest.mark.requirement(33)
     def test_a_crash_before_the_marker_leaves_the_old_session(self) -> None:
         """If marking the old id fails, the old session is whole and the new id reaches nobody."""
         world = stored_world()
@@ -339,6 +345,7 @@ class TestTrustAndFloor:
         world.read()
         assert world.did == ["get cache"]
 
+    @pytest.mark.requirement(29)
     def test_write_while_the_cache_was_away_is_seen_afterwards(self) -> None:
         """A write made while the cache was down is not hidden by the stale entry when it is back."""
         world = stored_world()
@@ -371,6 +378,7 @@ class TestTrustAndFloor:
         assert world.read()["m"] == 1
         assert world.did == ["get cache"]
 
+    @pytest.mark.requirement(37)
     @pytest.mark.parametrize("jump", [-7200, 7200])
     def test_clocks_apart_only_cost_lookups(self, jump: int) -> None:
         """An entry of a server whose clock is hours off is revalidated, never believed for hours."""
@@ -380,6 +388,7 @@ class TestTrustAndFloor:
         assert "get durable" in world.did
 
 
+@pytest.mark.requirement(32)
 class TestAmbiguity:
     """Rule 7."""
 
@@ -569,6 +578,7 @@ class TestNoDatastore:
         assert world.did == ["get cache", "put cache"]
         assert world.read()["n"] == 2
 
+    @pytest.mark.requirement(35)
     def test_loss_ends_it(self) -> None:
         """Losing the cache ends the session cleanly, and an overlapping write does not add it again."""
         world = stored_world(no_datastore=True)
@@ -606,6 +616,7 @@ class TestNoDatastore:
         assert world.read()["n"] == 1
         assert world.read(other) == {}
 
+    @pytest.mark.requirement(35)
     def test_older_copy_is_not_taken_for_the_session(self) -> None:
         """A record below the floor, as on a node that was failed over to, is a session that is lost."""
         world = stored_world(no_datastore=True)
@@ -618,6 +629,7 @@ class TestNoDatastore:
 class TestMissOrError:
     """Rule 13, and limits."""
 
+    @pytest.mark.requirement(30)
     def test_durable_down_and_cache_hit(self) -> None:
         """A read that the cache can answer is served while the durable tier is down; a write is an error."""
         world = stored_world()
@@ -628,6 +640,7 @@ class TestMissOrError:
         world.stores.down.clear()
         assert world.read()["n"] == 1
 
+    @pytest.mark.requirement(30)
     def test_durable_down_and_cache_miss(self) -> None:
         """Where nothing can be known the session is unavailable: not logged out, not logged in."""
         world = stored_world()
@@ -648,6 +661,7 @@ class TestMissOrError:
                 exchange.session.get("n")
         assert len(world.stores.commands) == 2 + 2
 
+    @pytest.mark.requirement(31)
     def test_both_down_inline_works(self) -> None:
         """Sessions in the cookie need no store."""
         world = World()
@@ -655,6 +669,7 @@ class TestMissOrError:
         world.request(lambda session: session.update(n=1))
         assert world.read() == {"n": 1}
 
+    @pytest.mark.requirement(29)
     def test_cache_down_is_slower_and_right(self) -> None:
         """With the cache down everything works through the durable tier."""
         world = World()
@@ -667,6 +682,7 @@ class TestMissOrError:
         world.request(Session.terminate)
         assert world.read() == {}
 
+    @pytest.mark.requirement(34)
     @pytest.mark.parametrize("no_datastore", [False, True])
     def test_too_large_leaves_the_old_state(self, no_datastore: bool) -> None:
         """A session over the limit is refused, and the state before stays readable."""
@@ -675,6 +691,7 @@ class TestMissOrError:
             world.request(lambda session: session.update(n=2, big=big(200_000)))
         assert world.read()["n"] == 1
 
+    @pytest.mark.requirement(34)
     def test_inline_too_large_leaves_the_cookie(self) -> None:
         """A promotion over the limit is refused, and the cookie stays good."""
         world = World(limit=100_000)
@@ -698,6 +715,7 @@ class TestMissOrError:
         world.request(lambda session: session.update(n=2, big=big(200_000)))
         assert world.read()["n"] == 2
 
+    @pytest.mark.requirement(19)
     def test_garbage_in_the_stores_is_no_session(self) -> None:
         """Records that do not authenticate are ignored: no session, no error, nobody else's data."""
         world = stored_world()
@@ -710,6 +728,7 @@ class TestMissOrError:
         assert world.read() == {}
         assert isinstance(world.stores.commands[0], Get)
 
+    @pytest.mark.requirement(19)
     def test_swapped_records_open_nothing(self) -> None:
         """The record of another session under this session's key is ignored."""
         world = stored_world()

@@ -3,7 +3,7 @@
 import pytest
 from holdall import token as tokens
 from holdall.token import Token
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 ids = st.binary(min_size=32, max_size=32)
@@ -29,6 +29,7 @@ def test_round_trip(token: Token) -> None:
     assert tokens.unpack(tokens.pack(token), inline=token.payload is not None) == token
 
 
+@pytest.mark.requirement(10)
 @given(TOKENS)
 def test_length_leaves_no_other_spelling(token: Token) -> None:
     """A packed token's length is a multiple of 3, so that base64 has no spare bits; and it is known beforehand."""
@@ -61,6 +62,7 @@ def test_layout_is_pinned() -> None:
 
 
 @given(st.integers(0, 255), st.integers(0, 100))
+@example(32, 100)
 def test_what_was_never_written_is_no_token(flags: int, size: int) -> None:
     """Bytes too short for what their flags say, or with flags that this version does not know, are no token."""
     plain = bytes([flags]) + bytes(size)
@@ -77,3 +79,10 @@ def test_the_shortest_tokens(flags: int, size: int) -> None:
     assert token is not None
     assert token.payload == b""
     assert tokens.unpack(plain[:-1], inline=True) is None
+
+
+@given(TOKENS)
+def test_repr_shows_no_secret(token: Token) -> None:
+    """What a log shows of a token is its kind and its revision."""
+    kind = "a reference" if token.payload is None else "inline data"
+    assert repr(token) == f"<Token of {kind}, revision {token.revision}>"

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
-from holdall import CookieOptions, Session
+from holdall import CookieOptions, Session, SessionManager, run, stretch_key
 from holdall.testing import FakeClock, RecordingStores
 from holdall_django.conf import ONE_COOKIE, backend, build, is_testing
 from holdall_stores import Memcached, Memory, SQLite, Stores
 
-from tests.core.support import KEY, OTHER_KEY, World, put
+from tests.core.support import KEY, OTHER_KEY, Browser, World, put
 from tests.django.conftest import MakeSite
 
 SHORT = "fewer than 32 bytes"
@@ -39,6 +39,7 @@ def refusal(**settings: Any) -> str:
 # -- keys --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement(6)
 def test_weak_secret_key_is_refused() -> None:
     """Outside of DEBUG and tests a SECRET_KEY under 32 bytes, or a placeholder, is refused by its name."""
     assert refusal(SECRET_KEY=SHORT).startswith(f"SECRET_KEY cannot seal sessions, it has {len(SHORT)} bytes")
@@ -48,12 +49,17 @@ def test_weak_secret_key_is_refused() -> None:
     assert SHORT not in refusal(SECRET_KEY=SHORT)
 
 
+@pytest.mark.requirement(6)
 def test_weak_secret_key_in_debug(caplog: pytest.LogCaptureFixture) -> None:
-    """With DEBUG a weak SECRET_KEY works, is no key of others who have it, and is warned of."""
+    """With DEBUG a weak SECRET_KEY works, as the key that others make of it, and is warned of."""
     with override_settings(SECRET_KEY=SHORT, SECRET_KEY_FALLBACKS=[KEY, SHORT + "!"], DEBUG=True):
         assert backend().weak_keys == ("SECRET_KEY", "SECRET_KEY_FALLBACKS[1]")
-        sealed = backend().manager.open(None)
-        sealed.session["n"] = 1
+        manager, browser = backend().manager, Browser()
+        exchange = manager.open(None)
+        exchange.session["n"] = 1
+        browser.receive(run(exchange.commit(status=200, headers=[]), RecordingStores(FakeClock())))
+    other = SessionManager(stretch_key(SHORT), cookie=manager.cookie)
+    assert other.open(browser.header).session["n"] == 1
     assert "SECRET_KEY is too weak for sessions" in caplog.text
     with override_settings(SECRET_KEY="", DEBUG=True), pytest.raises(ImproperlyConfigured):
         backend()

@@ -380,6 +380,7 @@ def test_request_session_saved_outside(site: Site) -> None:
     assert SessionStore(store.session_key).load() == {"n": 1, "m": 2}
 
 
+@pytest.mark.requirement(12)
 def test_unknown_key(site: Site) -> None:
     """A key that opens nothing is forgotten at the first look, and never adopted."""
     for key in ("ref.unknown-key", "unknown-key", "short", ""):

@@ -172,7 +172,7 @@ def test_session_of_the_browser(make_site: MakeSite) -> None:
 
 
 @STACK
-def test_own_headers_survive(site: Site, send: Send) -> None:
+def test_defect_19_several_set_cookie_headers(site: Site, send: Send) -> None:
     """The view's cookies and headers stay, and ours are merged with them."""
 
     def act(request: HttpRequest) -> HttpResponse:
@@ -261,7 +261,7 @@ def test_replaced_session_is_saved(site: Site) -> None:
     assert site.read() == {"m": 2}
 
 
-def test_overlapping_requests_see_their_own(site: Site) -> None:
+def test_defect_19_overlapping_requests(site: Site) -> None:
     """Requests that overlap in one event loop each have their own current session, and keep it."""
     ada, bob = Browser(), Browser()
     site.put(ada, name="ada")

@@ -33,7 +33,7 @@ def transitions() -> dict[tuple[Home, Home], dict[Wish, set[bool]]]:
             Cookie.DELETE: Home.NOWHERE,
         }[outcome.cookie]
         moves.setdefault((start, end), {}).setdefault(wish, set()).add(fits)
-    # A reference whose session is gone is no session: but for this, every row of it would be missing from the picture.
+    # Both have one column: whoever comes with a reference to a session that is gone goes where one without goes.
     for wish in Wish:
         for fits in (True, False):
             gone, none = (TABLE[home, wish, fits] for home in (Home.GONE, Home.NOWHERE))

@@ -26,6 +26,7 @@ PACKAGES = (
     "holdall_django",
     "holdall_asgi",
     "holdall_conformance",
+    "holdall_cli",
 )
 """All that these import `as` themselves is public."""
 

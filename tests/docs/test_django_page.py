@@ -52,7 +52,7 @@ def test_the_project_passes_its_tests(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "holdall.sqlite3").exists()
 
 
-def test_the_project_runs(run: Run, tmp_path: Path) -> None:
+def test_defect_19_the_project_runs_as_shipped(run: Run, tmp_path: Path) -> None:
     """Served as it stands, the project counts visits in the cookie, and takes a cart that grows to SQLite."""
     script = """
 from http.cookies import SimpleCookie

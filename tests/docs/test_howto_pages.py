@@ -3,14 +3,11 @@
 import asyncio
 import re
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 from flask import Flask
@@ -21,6 +18,7 @@ from holdall_stores import Memory, Stores
 from holdall_wsgi import SessionMiddleware
 
 from tests.core import support
+from tests.docs.running import passes
 from tests.docs.test_docs import blocks, execute
 
 
@@ -97,25 +95,6 @@ def test_suites(folder: Path, page: str, suite: type) -> None:
     """What the pages on adapters and stores build passes the suite, all of it."""
     duties = {name for each in suite.__mro__ for name in vars(each) if name.startswith("test_")}
     assert passes(folder, whole(page)) == duties - {"test_model"}
-
-
-def passes(folder: Path, source: str) -> set[str]:
-    """Run a module of tests, and return the names of its tests, all of which pass."""
-    module, report = folder / "test_page.py", folder / "report.xml"
-    module.write_text(source, encoding="utf-8")
-    # The model takes as long as all others; it is the suite's own, and other adapters pass it.
-    options = ["-q", "-W", "error", "-p", "no:cacheprovider", "-k", "not test_model", f"--junit-xml={report}"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, f"--rootdir={folder}", str(module)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == pytest.ExitCode.OK, done.stdout
-    cases = list(ElementTree.parse(report).iter("testcase"))
-    assert not [case.attrib["name"] for case in cases if len(case)]  # neither skipped nor failed
-    return {case.attrib["name"].partition("[")[0] for case in cases}
 
 
 class TestOperating:

@@ -141,7 +141,7 @@ def look(server: Server, browser: Browser, path: str = "/") -> dict[str, Any]:
     return dict(json.loads(answers[-1]))
 
 
-def until(what: Any, patience: float = 60) -> None:
+def until(what: Any, patience: float = 90) -> None:
     """Wait for something to become true; fails if it never does."""
     end = time.monotonic() + patience
     while not what():

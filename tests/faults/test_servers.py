@@ -53,6 +53,7 @@ def storing(datastore: EmulatorServer, tmp_path_factory: pytest.TempPathFactory)
         yield Site(web, cache, line)
 
 
+@pytest.mark.requirement(29, 35)
 @pytest.mark.memcached
 class TestCache:
     """memcached fails, and the durable store is well: slower, and every request is done, and counted once."""
@@ -99,6 +100,7 @@ class TestCache:
         assert tried < visits
 
 
+@pytest.mark.requirement(30, 31)
 @pytest.mark.memcached
 @pytest.mark.datastore
 class TestDurable:

@@ -108,6 +108,7 @@ def test_order_of_extensions(early: bool) -> None:
     assert site.request(lambda session: session.sid) != before
 
 
+@pytest.mark.requirement(13)
 @pytest.mark.parametrize("size", SIZES)
 def test_new_id_at_login(size: int) -> None:
     """A login gives the session a new id, so that one planted before it is worth nothing (ASVS 7.2.4)."""

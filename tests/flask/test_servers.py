@@ -115,21 +115,26 @@ def test_late(server: Gunicorn) -> None:
 
 
 def test_overlapping(server: Gunicorn) -> None:
-    """Of requests that overlap no increment is lost, and nobody sees another's session."""
+    """Of requests that overlap no increment that was acknowledged is lost, and nobody sees another's session."""
     server.start()
     browsers = [Browser() for _ in range(3)]
+    statuses: list[list[int]] = [[] for _ in browsers]
     for number, browser in enumerate(browsers):
         server.visit(f"/count/{20_000 + 2 * number}", browser)
-    threads = [
-        threading.Thread(target=server.visit, args=("/incr", browser.copy())) for browser in browsers for _ in range(8)
-    ]
+
+    def visit(number: int) -> None:
+        statuses[number].append(server.ask("/incr", browsers[number].copy())[0])
+
+    threads = [threading.Thread(target=visit, args=(number,)) for number in range(3) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     for number, browser in enumerate(browsers):
         answer = server.visit("/read", browser)
-        assert (answer["n"], answer["payload"]) == (9, 20_000 + 2 * number)
+        assert answer["payload"] == 20_000 + 2 * number
+        assert set(statuses[number]) <= {200, 503}  # on a busy machine some may be beaten for too long: counted or not
+        assert 1 + statuses[number].count(200) <= answer["n"] <= 1 + len(statuses[number]) == 9
 
 
 @pytest.mark.memcached

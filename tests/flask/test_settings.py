@@ -1,6 +1,5 @@
 """`settings`: which setting of Flask and of Holdall becomes which argument, and what is refused."""
 
-import hashlib
 import logging
 from collections.abc import Callable
 from datetime import timedelta
@@ -8,7 +7,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from holdall import CookieOptions, Session, SessionManager, UsageError
+from holdall import CookieOptions, Session, SessionManager, UsageError, stretch_key
 from holdall.testing import FakeClock
 from holdall_flask import FlaskSession, Holdall
 from holdall_flask.settings import FLASK, SETTINGS, secret_keys
@@ -165,6 +164,7 @@ class TestCookie:
         assert manager_of(make_app(**config), cookie=mine).cookie is mine
 
 
+@pytest.mark.requirement(6)
 class TestKeys:
     """Keys are Flask's, unless Holdall has one of its own."""
 
@@ -215,11 +215,8 @@ class TestKeys:
         assert SHORT not in record.getMessage()
 
     def test_short_key_is_stretched(self) -> None:
-        """What a short key is stretched to depends on all of it and nothing else, so that two processes agree."""
-        (stretched,) = secret_keys(make_app(SECRET_KEY=SHORT))
-        assert [stretched] == secret_keys(make_app(SECRET_KEY=SHORT))
-        assert len(stretched) == hashlib.sha256().digest_size
-        assert [stretched] != secret_keys(make_app(SECRET_KEY=SHORT + "!"))
+        """A short key is stretched as in every framework, so that they share sessions."""
+        assert secret_keys(make_app(SECRET_KEY=SHORT)) == [stretch_key(SHORT)]
 
     def test_short_key_is_refused(self) -> None:
         """Outside testing and debug mode a short SECRET_KEY is refused, and the refusal says what to do."""

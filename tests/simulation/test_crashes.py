@@ -86,6 +86,7 @@ def attempt(world: World, flow: str) -> dict[str, Any] | None:
     return dict(session)
 
 
+@pytest.mark.requirement(32, 33)
 @pytest.mark.parametrize("no_datastore", [False, True], ids=["durable", "cache only"])
 @pytest.mark.parametrize("cold", [False, True], ids=["warm", "cold"])
 @pytest.mark.parametrize("beginning", BEGINNINGS)

@@ -55,6 +55,7 @@ def test_answers_pass(store: Flaky, breaker: Breaker) -> None:
     assert store.calls == 9
 
 
+@pytest.mark.requirement(36)
 def test_failures_in_a_row_open_it(store: Flaky, breaker: Breaker) -> None:
     """After so many failures in a row the store is not asked any more."""
     store.error = StoreUnavailable("down")
@@ -86,6 +87,7 @@ def test_a_value_too_large_is_no_failure(store: Flaky, breaker: Breaker) -> None
     assert store.calls == 2 + 9 + 1
 
 
+@pytest.mark.requirement(36)
 def test_after_the_pause_one_call_goes_through(store: Flaky, breaker: Breaker, clock: FakeClock) -> None:
     """When the pause is over one call tries the store, and if it fails the next pause begins."""
     store.error = StoreUnavailable("down")

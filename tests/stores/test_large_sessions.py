@@ -253,6 +253,7 @@ def sqlite(tmp_path: Path) -> Stores:
     return Stores(durable=SQLite(tmp_path / "sessions.sqlite3"))
 
 
+@pytest.mark.requirement(34)
 @pytest.mark.parametrize("make", [memory, sqlite])
 def test_the_limit_is_the_same_in_every_store(make: Callable[[Path], Stores], tmp_path: Path) -> None:
     """By default 15.9 MB are kept and 16.1 MB refused, and then the previous state stays, whatever the stores are."""
@@ -358,6 +359,7 @@ def real(
 MANY = 200  # more commands than any request takes
 
 
+@pytest.mark.requirement(33)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.memcached
 @pytest.mark.datastore

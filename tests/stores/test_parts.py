@@ -303,6 +303,7 @@ def prepared(kind: str, tier: str) -> tuple[World, bytes | None, bytes | None, E
     return world, old, new, expect
 
 
+@pytest.mark.requirement(33)
 @pytest.mark.parametrize("tier", ["durable", "durable, no trust", "cache"])
 @pytest.mark.parametrize("kind", STEPS)
 class TestInterrupted:
@@ -612,6 +613,7 @@ class TestReaders:
             world.get()
         assert reads == 4
 
+    @pytest.mark.requirement(38)
     def test_another_format_is_left_alone(self, forgets: bool) -> None:
         """A head of a later format is neither served nor removed nor counted as missing."""
         world = World(forgets=forgets)

@@ -82,6 +82,7 @@ class Stories:
             site.request(put(data="x" * size))
             assert site.read() == {"data": "x" * size}
 
+    @pytest.mark.requirement(26, 28)
     def test_different_keys_both_win(self, site: Site) -> None:
         """Overlapping requests that change different keys both survive."""
         site.request(lambda session: session.update(big="x" * 20_000))
@@ -191,6 +192,7 @@ class TestMemcachedAndSQLite(Stories):
         yield stores
         stores.close()
 
+    @pytest.mark.requirement(29)
     def test_memcached_that_was_away(self, tmp_path: Path, memcached_server: MemcachedServer) -> None:
         """What was written while memcached did not answer is seen when it is back, and its stale entry is not."""
         cache = Memcached(memcached_server.address)

@@ -82,6 +82,7 @@ def test_an_error_stands_in_its_place() -> None:
     assert isinstance(large, StoreTooLarge)
 
 
+@pytest.mark.requirement(34)
 @pytest.mark.parametrize("tier", [Tier.CACHE, Tier.DURABLE])
 def test_one_limit_for_all(tier: Tier) -> None:
     """A value over max_session_bytes is refused before its store is asked, and the error names the setting."""

@@ -139,6 +139,7 @@ def test_new_id(browser: Browser, framework: str, size: int) -> None:
             assert kept.visit(each, "show") == {}
 
 
+@pytest.mark.requirement(14)
 @SMALL_OR_LARGE
 @EACH
 def test_logging_out_of_a_bound_session(browser: Browser, framework: str, size: int) -> None:

@@ -40,11 +40,22 @@ def test_links_lead_to_where_pages_are(tmp_path: Path) -> None:
 
 
 def test_a_link_to_nowhere_is_refused(tmp_path: Path) -> None:
-    """A link to a file that is not on the site is an error that names both, whether or not the file is there."""
-    write(tmp_path, one="[a](../LICENSE)")
-    (tmp_path / "LICENSE").write_text("")
-    with pytest.raises(ValueError, match=r"docs/one\.md links to \.\./LICENSE, which is not on the site"):
-        stage(tmp_path, tmp_path / "site")
+    """A link to what is not there, or to a page that the site does not have, is an error that names both."""
+    (tmp_path / "OTHER.md").touch()
+    for name in ("LICENSE", "OTHER.md"):
+        write(tmp_path, one=f"[a](../{name})")
+        with pytest.raises(ValueError, match=rf"docs/one\.md links to {name}, which is no file, or a page"):
+            stage(tmp_path, tmp_path / "site")
+
+
+def test_files_are_shown(tmp_path: Path) -> None:
+    """A file that a page links to is shown on the site as it is."""
+    write(tmp_path, one="[a](../code/a.py)")
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/a.py").write_text("pass\n")
+    stage(tmp_path, tmp_path / "site")
+    assert (tmp_path / "site/one.md").read_text() == "[a](files/code/a.py.md)"
+    assert (tmp_path / "site/files/code/a.py.md").read_text() == "# a.py\n\n````py\npass\n````\n"
 
 
 def test_every_page_is_in_the_navigation(staged: Path) -> None:
@@ -55,7 +66,8 @@ def test_every_page_is_in_the_navigation(staged: Path) -> None:
         return [page for value in values for page in (pages(value) if isinstance(value, list) else [value])]
 
     nav = pages(tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"])
-    assert sorted(nav) == sorted(path.relative_to(staged).as_posix() for path in staged.rglob("*.md"))
+    there = {path.relative_to(staged).as_posix() for path in staged.rglob("*.md")}
+    assert sorted(nav) == sorted(name for name in there if not name.startswith("files/"))
 
 
 def test_every_public_name_is_documented(staged: Path) -> None:
@@ -69,12 +81,6 @@ def test_every_public_name_is_documented(staged: Path) -> None:
         for name, home in homes:
             page = module if name in own else home
             assert f"[`{name}`](reference/{page}.md#{page}.{name})" in overview
-
-
-def test_examples_are_pages(staged: Path) -> None:
-    """The examples that pages link to are shown as they are."""
-    for path in (ROOT / "examples").glob("*.py"):
-        assert path.read_text() in (staged / f"examples/{path.stem}.md").read_text()
 
 
 def test_what_is_wrong_with_a_site(tmp_path: Path) -> None:

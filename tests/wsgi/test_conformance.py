@@ -30,6 +30,7 @@ class WSGI(Adapter):
         return call_wsgi(built, request)
 
 
+@pytest.mark.requirement(7, 14, 22, 23, 24, 27, 30, 31)
 class TestWSGI(AdapterConformance):
     """The suite."""
 

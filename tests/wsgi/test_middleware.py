@@ -181,6 +181,7 @@ class TestConstruction:
         assert used == own
 
 
+@pytest.mark.requirement(27)
 class TestCurrentSession:
     """Which session is the current one, and for how long."""
 
@@ -333,6 +334,7 @@ class TestCurrentSession:
 class TestStartResponse:
     """start_response once, twice, late, never; and write()."""
 
+    @pytest.mark.requirement(22, 27)
     def test_the_applications_header_list_is_never_changed(self) -> None:
         """A header list that requests of two users share stays as it is, and neither gets the other's cookie."""
         shared: Headers = [TEXT, ("Vary", "Accept")]
@@ -575,6 +577,7 @@ class TestUnavailable:
         start_response(OK, [TEXT])(b"saved")
         return [b"more"]
 
+    @pytest.mark.requirement(30)
     @pytest.mark.parametrize(
         "view",
         [

@@ -73,6 +73,7 @@ class TestEachServer:
         visit_all(each_server, browsers, 2)
 
 
+@pytest.mark.requirement(35)
 @pytest.mark.memcached
 def test_cache_loss(one_server: Server, urls: Urls, memcached: MemcachedServer) -> None:
     """Sessions of all sizes outlive a memcached that forgets everything."""
@@ -83,6 +84,7 @@ def test_cache_loss(one_server: Server, urls: Urls, memcached: MemcachedServer) 
         assert memcached.ask("flush_all") == "OK"
 
 
+@pytest.mark.requirement(6)
 @pytest.mark.memcached
 class TestKeys:
     """A new key is rolled out."""
@@ -111,6 +113,7 @@ class TestKeys:
                 visit_all((old, new)[n % 2], browsers, n)
 
 
+@pytest.mark.requirement(26)
 @pytest.mark.memcached
 def test_concurrent_increments(urls: Urls, tmp_path: Path) -> None:
     """Eight threads of one browser add to one stored session through two servers: what was acknowledged is not lost."""

@@ -8,7 +8,6 @@ what Quart's users may ask of a session, and which setting becomes which argumen
 `HOLDALL_*` setting, else Quart's own, else the default.
 """
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -27,6 +26,7 @@ from holdall import (
     UsageError,
     arun,
     register_type,
+    stretch_key,
 )
 from holdall_stores import Stores
 from markupsafe import Markup
@@ -257,7 +257,7 @@ class QuartSessionInterface(SessionInterface):
         if not (self._app.testing or self._app.debug):
             raise UsageError(f"{short}: {remedy}. (In testing and debug mode a warning would be logged instead.)")
         log.warning("%s: outside testing and debug mode it will be refused; %s", short, remedy)
-        return hashlib.sha256(b"holdall-quart: a short SECRET_KEY, stretched for tests\0" + key).digest()
+        return stretch_key(key)
 
     def _cookie(self) -> CookieOptions:
         app = self._app

@@ -4,6 +4,7 @@ One fixture says which `Adapter` is meant. Each test is one duty, and its failur
 users would notice. What only one framework has belongs in its own adapter's tests, and nothing here knows any.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import timedelta
@@ -11,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from holdall import CookieOptions, Get, Put, Tier, UsageError, current_session, get_current_session
+from holdall import CookieOptions, Get, Put, Receipt, Tier, UsageError, current_session, get_current_session
 
 from holdall_conformance.clients import Browser
 from holdall_conformance.model import check_against_model
@@ -628,6 +629,41 @@ class AdapterConformance:
         site.visit(("set", "data", "x" * 20_000))
         site.visit(("get", "data"), late=(("set", "late", 1),))
         site.check(site.visit(("get", "late")).results == [1], "what changed while the body was streamed was lost")
+
+    def test_receipts(self, make: Any) -> None:
+        """`on_receipt` is told once of each request: which tier has which revision, what is durable, what failed."""
+        receipts: list[Receipt] = []
+        site: Site = make(on_receipt=receipts.append)
+
+        def told(*operations: Operation, **script: Any) -> Receipt:
+            del receipts[:]
+            site.visit(*operations, **script)
+            for _ in range(300):  # a server may finish after its client has the whole body
+                if receipts:
+                    break
+                time.sleep(0.01)
+            site.check(len(receipts) == 1, f"of one request with {operations} there were {len(receipts)} receipts")
+            return receipts[0]
+
+        for operations, script, expected in (
+            ((("set", "n", 1),), {}, (Tier.COOKIE, 1, True)),
+            ((("get", "n"),), {}, (Tier.COOKIE, 1, True)),
+            ((("set", "data", "x" * 20_000),), {}, (Tier.DURABLE, 2, True)),
+            ((("get", "n"),), {"late": (("set", "n", 2),)}, (Tier.DURABLE, 3, True)),
+        ):
+            receipt = told(*operations, **script)
+            got = receipt[:3]
+            site.check(got == expected and not receipt.failures, f"{operations}, {script} had the receipt {receipt}")
+        site.stores.down = {Tier.CACHE}
+        receipt = told(("set", "n", 4))
+        site.check(receipt.durable and receipt.failures, f"while the cache was down, the receipt was {receipt}")
+        site.check(site.visit(("get", "n")).results == [4], "what a receipt called durable was not")
+        site.stores.down = {Tier.DURABLE}
+        for operations in ((("set", "n", 5),), (("get", "n"),)):
+            site.stores.flush()
+            receipt = told(*operations)
+            is_told = receipt.failures and not receipt.durable
+            site.check(is_told, f"while the durable store was down, the receipt was {receipt}")
 
     def test_late_change_that_needs_a_cookie_is_refused(self, site: Site) -> None:
         """What would need a cookie after the headers are gone raises `SessionCommitted` where it is made."""

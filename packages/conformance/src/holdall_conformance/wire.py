@@ -268,7 +268,7 @@ class _Layers:
                 continue
             sub_key, nonce = _sub_key(secret, purpose, 32), sealed[5:29]
             associated = sealed[:5] + len(purpose).to_bytes(4) + purpose.encode() + context.encode()
-            assert XAES256GCM(sub_key).decrypt(nonce, sealed[29:], associated) == plain
+            assert XAES256GCM(sub_key).derive(nonce[:12]).decrypt(nonce[12:], sealed[29:], associated) == plain
             return {
                 "sealed": sealed.hex(),
                 "cookie_key": secret.decode(),

@@ -6,7 +6,9 @@ a bigger one goes to the stores, and nothing but `Get`, `Put` and `Delete` is ev
 I/O: its flows yield commands, and `run` or `arun` has them carried out.
 """
 
+from holdall.codec import decode as decode
 from holdall.codec import register_type as register_type
+from holdall.codec import unpack_map as unpack_map
 from holdall.commands import Answer as Answer
 from holdall.commands import Command as Command
 from holdall.commands import Conflict as Conflict
@@ -42,7 +44,9 @@ from holdall.errors import UsageError as UsageError
 from holdall.exchange import Exchange as Exchange
 from holdall.exchange import Receipt as Receipt
 from holdall.manager import SessionManager as SessionManager
+from holdall.presented import Inspected as Inspected
 from holdall.principals import BoundSession as BoundSession
 from holdall.sealing import generate_key as generate_key
+from holdall.sealing import stretch_key as stretch_key
 from holdall.session import Session as Session
 from holdall.settings import ManagerOptions as ManagerOptions

@@ -44,7 +44,7 @@ class Receipt(NamedTuple):
     durable: bool
     """What the application last wrote is in the durable tier or with the browser: no cache can lose it.
 
-    False too if nothing may have been saved: a commit that failed, or a status of 500 or above.
+    False too if nothing may have been saved: a load or commit that failed, or a status of 500 or above.
     """
     cookie_bytes: int
     """The bytes of all Set-Cookie values of ours in this response."""
@@ -65,6 +65,7 @@ class Exchange:
     _cookies: Headers = []  # noqa: RUF012 (replaced, never changed)
     _conflicts: tuple[SessionConflict, ...] = ()
     _discarded = False  # nothing of this request is to be saved any more
+    _told = False  # on_receipt, of this request
     _quick = False  # what was written last is in the cache alone
 
     def __init__(self, manager: "SessionManager", session: Session) -> None:
@@ -137,7 +138,8 @@ class Exchange:
     def finish(self) -> Flow[Receipt]:
         """Save what was changed after the headers, where a store is enough for that; returns what became of it all.
 
-        Drive it after the body. What would have needed a cookie is dropped, logged and reported.
+        Drive it after the body, or after a commit that failed. What would have needed a cookie is dropped, logged and
+        reported.
         """
         session = self.session
         if session._committed and not self._discarded and session._presented is not None:
@@ -382,7 +384,8 @@ class Exchange:
         if idle is None or not presented.sealed or (token := session._active_token()) is None:
             return []
         now = self._manager._now()
-        if now < token.seen * 1000 + idle * 100:  # a tenth
+        is_due = now >= token.seen * 1000 + idle * 100  # a tenth
+        if not is_due or token.expires * 1000 <= now:  # it may end while the request waits
             return []
         session._token = token = token._replace(seen=now // 1000)
         return self._set(token, now, clears=False)
@@ -453,11 +456,17 @@ class Exchange:
             else:
                 tier = Tier.CACHE if self._manager.settings.no_datastore else Tier.DURABLE
         cookie_bytes = sum(len(value) for _, value in self._cookies)
-        is_durable = tier is not Tier.CACHE and not self._quick and not self._discarded
-        revision = None if token is None else token.revision or None
+        is_lost = self._discarded or session._failure is not None
+        is_durable = tier is not Tier.CACHE and not self._quick and not is_lost
+        revision = None
+        if token is not None:
+            # A late write is in the record, and in no cookie.
+            held = session._held if tier is not Tier.COOKIE and session._new is None else None
+            revision = max(token.revision, 0 if held is None else held.record.revision) or None
         failures = () if session._presented is None else tuple(session._failures)
         receipt = Receipt(tier, revision, is_durable, cookie_bytes, self._conflicts, failures)
-        if (tell := self._manager.on_receipt) is not None and session._presented is not None:
+        if (tell := self._manager.on_receipt) is not None and session._presented is not None and not self._told:
+            self._told = True
             try:
                 tell(receipt)
             except Exception:

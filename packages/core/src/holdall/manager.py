@@ -14,12 +14,12 @@ from typing import TypeVar
 
 from holdall.codec import unpack_map
 from holdall.cookie_options import CookieOptions
-from holdall.cookies import SetCookie, join_header
+from holdall.cookies import SetCookie, join_header, read
 from holdall.drive import Finished, Flow, Steps
 from holdall.errors import SessionUnavailable, StoreError, StoreUnavailable, UsageError
 from holdall.exchange import CookieHeaders, Drive, Exchange, Receipt
 from holdall.headers import Headers
-from holdall.presented import NOTHING, Presented, Reader, choose
+from holdall.presented import NOTHING, Inspected, Presented, Reader, choose
 from holdall.principals import BoundSession, Principals
 from holdall.record import Ending
 from holdall.sealing import KeyRing
@@ -168,6 +168,11 @@ class SessionManager:
         """
         return self._bound_sessions().listed(principal)
 
+    def inspect(self, cookie_headers: CookieHeaders) -> list[Inspected]:
+        """Explain every value under our cookie names, whether it opens or not; for tools: no session is opened."""
+        header, readers = join_header(cookie_headers), (self._inline, self._reference)
+        return [reader.explain(*found) for reader in readers for found in read(header, reader.name)]
+
     def short_hash(self, sid: bytes) -> str:
         """Return what a log may say instead of a session id: 8 hex digits, keyed."""
         return self._ring.short_hash(sid)
@@ -264,6 +269,7 @@ class SessionManager:
         except SessionUnavailable as error:
             session._failure = error
             raise
+        session._failure = None  # of an earlier attempt
         bond = (result.record.bond if isinstance(result, Held) else b"") or token.bond
         if self._principals is not None and self._is_to_ask(bond, token.sid) and not isinstance(result, Gone):
             yield from self._principals.check(bond, token.sid, now)

@@ -29,6 +29,23 @@ class Presented(NamedTuple):
     """Some value under our names did not open."""
 
 
+class Inspected(NamedTuple):
+    """A value under one of our cookie names, as a tool may explain it."""
+
+    name: str
+    pieces: int
+    """How many cookies the value takes."""
+    text: str
+    """The value, all its pieces together."""
+    key: int | None
+    """Which key of the ring the value names, counted from 1; None if it is none of them, or no token at all."""
+    token: Token | None
+    """What it says, also if that has expired; None if it does not authenticate."""
+
+    def __repr__(self) -> str:
+        return f"<Inspected {self.name}: {self.token}>"
+
+
 NOTHING = Presented(None, b"", False, False, False, False)
 _NONE: tuple[list[tuple[Token, bytes]], bool] = ([], False)
 
@@ -66,6 +83,13 @@ class Reader:
             else:
                 found.append((token, sealed))
         return found, ignored
+
+    def explain(self, text: str, pieces: int) -> Inspected:
+        """Return what there is to know about a text that was presented under this name."""
+        sealed = from_text(text) or b""
+        plain = self._box.open(sealed, self.context_of(pieces))
+        token = None if plain is None else tokens.unpack(plain, inline=self._inline)
+        return Inspected(self.name, pieces, text, self._box.position(sealed), token)
 
 
 def choose(header: str, inline: Reader, reference: Reader, now: float, idle_timeout: int | None) -> Presented:

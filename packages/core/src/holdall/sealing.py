@@ -5,6 +5,7 @@ reads a clock; randomness is an argument. Sealed bytes are
 `version 1 | key id 4 | nonce 24 | ciphertext | tag 16`.
 """
 
+import hashlib
 import hmac
 import os
 from collections import OrderedDict
@@ -60,7 +61,10 @@ class XAES256GCM:
         self._k1 = (top << 1) % (1 << 128) ^ (0x87 if top >> 127 else 0)
 
     def derive(self, prefix: bytes) -> AESGCM:
-        """Return the AES-256-GCM key of the first 12 bytes of a nonce. It may be kept and shared."""
+        """Return the AES-256-GCM key of the first 12 bytes of a nonce, whose other 12 bytes are that key's nonce.
+
+        It may be kept and shared. A whole nonce must not be used twice.
+        """
         # CMAC of 00 01 58 00 | prefix, and of 00 02 58 00 | prefix, the counter mode of NIST SP 800-108.
         mask = self._k1 ^ int.from_bytes(prefix)
         first = mask ^ 0x00015800 << 96
@@ -68,14 +72,6 @@ class XAES256GCM:
         # An encryptor of its own for every call, because one that is kept could not be shared between
         # threads.
         return AESGCM(self._cipher.encryptor().update(first.to_bytes(16) + second.to_bytes(16)))
-
-    def encrypt(self, nonce: bytes, plaintext: bytes, associated_data: bytes) -> bytes:
-        """Return the ciphertext and its tag of 16 bytes. A nonce must not be used twice."""
-        return self.derive(nonce[:12]).encrypt(nonce[12:], plaintext, associated_data)
-
-    def decrypt(self, nonce: bytes, ciphertext: bytes, associated_data: bytes) -> bytes:
-        """Return the plaintext. Raises `cryptography.exceptions.InvalidTag` if anything differs."""
-        return self.derive(nonce[:12]).decrypt(nonce[12:], ciphertext, associated_data)
 
 
 class Box:
@@ -150,6 +146,10 @@ class Box:
             self._keep_derived(prefix, derived)
         return plaintext
 
+    def position(self, sealed: bytes) -> int | None:
+        """Return which key of the ring sealed bytes name, counted from 1; None if it is none of them."""
+        return next((number for number, head in enumerate(self._keys, 1) if sealed.startswith(head)), None)
+
 
 def token_id(sealed: bytes) -> bytes:
     """Return 12 bytes that tell one seal from every other: the half of its nonce that is fresh at each."""
@@ -196,6 +196,15 @@ class KeyRing:
 def generate_key(random: Callable[[int], bytes] = os.urandom) -> str:
     """Return a new `cookie_key`: 64 hex digits that stand for 32 random bytes."""
     return random(32).hex()
+
+
+def stretch_key(short: str | bytes) -> bytes:
+    """Return a `cookie_key` made of a framework's own key that is too short, for its testing and debug modes alone.
+
+    It is as easily guessed as what it is made of, and the same in every framework, so that they share sessions.
+    """
+    raw = short.encode() if isinstance(short, str) else short
+    return hashlib.sha256(b"holdall: a short key, stretched for tests\0" + raw).digest()
 
 
 def _sub_key(secret: bytes, purpose: str, length: int) -> bytes:

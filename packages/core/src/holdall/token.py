@@ -43,6 +43,9 @@ class Token(NamedTuple):
     bond: bytes = b""
     """Whose session it is: the principal's key in 16 bytes, see `principals`; empty if it is bound to nobody."""
 
+    def __repr__(self) -> str:
+        return f"<Token of {'a reference' if self.payload is None else 'inline data'}, revision {self.revision}>"
+
     @property
     def rank(self) -> tuple[int, int, int]:
         """Orders tokens: of two authentic ones under different names, the higher is the session."""

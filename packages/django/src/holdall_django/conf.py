@@ -3,7 +3,6 @@
 Every refusal is an `ImproperlyConfigured` that names the setting. Nothing is decided about sessions here.
 """
 
-import hashlib
 import logging
 import os
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
-from holdall import CookieOptions, ManagerOptions, SessionManager, StoresLike, UsageError
+from holdall import CookieOptions, ManagerOptions, SessionManager, StoresLike, UsageError, stretch_key
 from holdall_stores import Memory, Stores, default_stores
 
 log = logging.getLogger("holdall.django")
@@ -127,7 +126,7 @@ def _keys(given: Any, *, lenient: bool) -> tuple[list[bytes | str], tuple[str, .
             # Nothing is worth stealing where DEBUG is on, and a project of five lines must run; a guessable key
             # stays guessable, which is why it is refused everywhere else.
             weak.append(name)
-            key = hashlib.sha256(b"holdall-django, a weak SECRET_KEY: " + str(key).encode()).digest()
+            key = stretch_key(key if isinstance(key, bytes) else str(key))
         keys.append(key)
     return keys, tuple(weak)
 

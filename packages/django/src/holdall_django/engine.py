@@ -144,6 +144,11 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         """For the middleware: save what was changed after the response had started; see `holdall.Exchange.finish`."""
         return self._exchange.finish()
 
+    def tell(self) -> None:
+        """For the middleware: have `on_receipt` told where no body follows that could change the session."""
+        if self._backend.manager.on_receipt is not None:
+            self.run(self._exchange.finish())
+
     @property
     def can_be_bound(self) -> bool:
         """Whether the settings let sessions be bound to somebody."""

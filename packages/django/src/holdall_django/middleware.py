@@ -149,6 +149,8 @@ def _respond(request: HttpRequest, response: HttpResponseBase, headers: Headers,
     if response.streaming and getattr(response, "file_to_stream", None) is None:
         carry: Any = _carry_async if response.is_async else _carry
         response.streaming_content = carry(session, response.streaming_content)
+    else:
+        session.tell()
     return response
 
 
@@ -156,6 +158,7 @@ def _refuse(session: SessionStore) -> HttpResponse:
     """Answer that the session's store does not answer, whatever the view was about to say. The cookie is kept."""
     log.error("answering 503: a session could be neither read nor written", exc_info=sys.exc_info()[1] is not None)
     session.is_committed = True
+    session.tell()
     headers = {"Retry-After": "5", "Cache-Control": "no-store"}
     response = HttpResponse(_UNAVAILABLE, status=503, content_type="text/plain; charset=utf-8", headers=headers)
     _set_cookies(response, session.set_cookies)

@@ -202,6 +202,9 @@ def leave(error: BaseException | None = None) -> None:
     try:
         if (finish := state.pop(_LATE, None)) is not None and error is None:
             finish()
+        elif isinstance(error, SessionUnavailable) and (session := state.get(_OWN)) is not None:
+            exchange, _, drive = session.flask_opened
+            drive(exchange.finish())  # which has nothing to save, but to tell
     finally:
         if _OUTER in state:
             current_session.set(state[_OUTER])

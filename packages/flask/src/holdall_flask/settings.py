@@ -4,7 +4,6 @@ Which setting counts is decided here, once: an argument of `Holdall`, else its `
 else the default. What the settings mean is the core's business, and it refuses those that cannot work.
 """
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -12,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from flask.sessions import SessionInterface
-from holdall import CookieOptions, ManagerOptions, SessionManager, UsageError
+from holdall import CookieOptions, ManagerOptions, SessionManager, UsageError, stretch_key
 
 from holdall_flask.session import FlaskSession
 
@@ -160,7 +159,7 @@ def _long_enough(app: "Flask", name: str, key: str | bytes) -> bytes:
             "(In testing and debug mode a warning would be logged instead.)"
         )
     log.warning("%s: outside testing and debug mode it will be refused; %s", short, _REMEDY)
-    return hashlib.sha256(b"holdall-flask: a short SECRET_KEY, stretched for tests\0" + raw).digest()
+    return stretch_key(raw)
 
 
 def _cookie(app: "Flask", interface: SessionInterface) -> CookieOptions:

@@ -16,7 +16,9 @@ from holdall_stores.memory import Memory as Memory
 from holdall_stores.stores import Store as Store
 from holdall_stores.stores import Stores as Stores
 from holdall_stores.stores import default_stores as default_stores
+from holdall_stores.sweep import Sweepable as Sweepable
 from holdall_stores.sweep import delete_expired_sessions as delete_expired_sessions
+from holdall_stores.sweep import sweepable as sweepable
 
 if TYPE_CHECKING:
     from holdall_stores.datastore import Datastore as Datastore

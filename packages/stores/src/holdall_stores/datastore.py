@@ -228,6 +228,14 @@ class Datastore:
                 break
         return sum(self._delete_batch(keys[start : start + _BATCH]) for start in range(0, len(keys), _BATCH))
 
+    def server_time(self) -> float | None:
+        """Return what the server's clock says, in seconds UTC since 1970; None where it does not tell.
+
+        Costs the read of an entity that is not there. Raises `StoreUnavailable`.
+        """
+        read = self._look_up([self._named("server_time")], time.monotonic() + self._timeout, ()).read_time
+        return read.seconds + read.nanos / 1e9 if read.seconds else None
+
     def close(self) -> None:
         """End the connection of a store from `from_parts`; your own client stays open. No command works then."""
         self._closed = True

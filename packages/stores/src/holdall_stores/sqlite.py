@@ -108,6 +108,14 @@ class SQLite:
                 (self._clock(), limit),
             ).rowcount
 
+    def count_expired(self) -> int:
+        """Return how many values `delete_expired` would find now. Raises `StoreUnavailable`."""
+        with self._connection() as connection:
+            if connection is None:
+                return 0
+            row = connection.execute("SELECT COUNT(*) FROM record WHERE expires <= ?", (self._clock(),)).fetchone()
+        return int(row[0])
+
     def close(self) -> None:
         """Close the file, in this process."""
         self._idle.close()

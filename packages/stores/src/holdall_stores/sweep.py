@@ -25,7 +25,12 @@ def delete_expired_sessions(durable: Sweepable | Stores, limit: int = MAX_LIMIT)
     """
     if not 1 <= limit <= MAX_LIMIT:
         raise UsageError(f"limit={limit}: use 1 to {MAX_LIMIT}, and call again while it returns False")
+    return sweepable(durable).delete_expired(limit) < limit
+
+
+def sweepable(durable: Sweepable | Stores) -> Sweepable:
+    """Return what can be swept of stores: the durable one. Raises `UsageError` if there is none that can."""
     store: object = durable.durable if isinstance(durable, Stores) else durable
     if not isinstance(store, Sweepable):
         raise UsageError(f"{type(store).__name__} has nothing to sweep: give the durable store, SQLite or Datastore")
-    return store.delete_expired(limit) < limit
+    return store

@@ -99,7 +99,9 @@ class SessionMiddleware:
         except SessionUnavailable:
             if response.sent:
                 raise
-            return response.refuse()
+            refusal = response.refuse()
+            self._drive(exchange.finish())  # which has nothing to save, but to tell
+            return refusal
         finally:
             response.leave(token)
         response.body = body
@@ -113,6 +115,8 @@ class SessionMiddleware:
         except BaseException:
             response.close()
             raise
+        if self.manager.on_receipt is not None:
+            self._drive(exchange.finish())
         return body
 
     def revoke(self, principal: str, *, except_sid: str | None = None) -> None:
@@ -237,6 +241,7 @@ class _Response:
     def _refuse_instead(self) -> bytes:
         (chunk,) = self.refuse()
         self._iterator = iter(())  # nothing more of the application's body
+        self._failed = False  # nothing was committed, so that `finish` has nothing to save, but to tell
         return chunk
 
     def close(self) -> None:
