@@ -30,6 +30,7 @@ def test_every_promise_is_kept_and_every_fault_meets_every_step() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
 def test_a_known_mistake_is_found(mistake: Mistake) -> None:
     """With one known mistake put back into the core, some history breaks a promise, and not by an exception."""
