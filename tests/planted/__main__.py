@@ -42,7 +42,11 @@ class Tree:
         self._folder = folder
         copytree(ROOT, folder, ignore=ignore_patterns(".*", "__pycache__", "dist"))
         sources = sorted(folder.glob("packages/*/src"))
-        self._environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sources))}
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(map(str, sources)),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # a third of the time; what the settings need is named below
+        }
         self._times = itertools.count(1_000_000_000)
         names = [path.parent.name for source in sources for path in source.glob("*/__init__.py")]
         script = "import importlib, sys\nfor name in sys.argv[1:]: print(importlib.import_module(name).__file__)"
@@ -61,7 +65,7 @@ class Tree:
         """Run tests on the copy as it is now."""
         report = self._folder / "report.xml"
         report.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "pytest_timeout", *options]
         subprocess.run(
             [*command, f"--junitxml={report}", *(f"tests/{test}" for test in tests)],
             cwd=self._folder,
