@@ -3,9 +3,9 @@
 import threading
 
 import pytest
-from holdall import Session, SessionManager
+from holdall import Session, SessionManager, unpack_map
 
-from tests.core.support import KEY, Browser, World
+from tests.core.support import KEY, OTHER_KEY, Browser, World, big
 
 
 def test_open_does_nothing() -> None:
@@ -68,3 +68,24 @@ def test_short_hash_needs_the_key() -> None:
     assert one.short_hash(sid) == SessionManager(KEY).short_hash(sid)
     assert one.short_hash(sid) != other.short_hash(sid)
     assert len(one.short_hash(sid)) == 8
+
+
+def test_inspect() -> None:
+    """Of every value under our names it is told what it says, or that it does not open, and which key it names."""
+    world = World()
+    world.request(lambda session: session.update(n=1))
+    inline = world.browser.header
+    world.request(lambda session: session.update(big=big()))
+    reference_header = f"__Host-session-ref={world.browser.cookies['__Host-session-ref']}".encode()
+    manager = SessionManager([OTHER_KEY, KEY])
+    first, junk, reference = manager.inspect([f"theme=dark; {inline}; __Host-session=AAAA", reference_header])
+    assert (first.name, first.pieces, first.key) == ("__Host-session", 1, 2)
+    assert first.token is not None
+    assert first.token.payload is not None
+    assert unpack_map(first.token.payload) == {"n": 1}
+    assert (junk.key, junk.token, junk.text) == (None, None, "AAAA")
+    assert reference.name == "__Host-session-ref"
+    assert reference.token is not None
+    assert (reference.token.payload, reference.token.epoch) == (None, 1)
+    assert SessionManager(KEY, audience="other").inspect(inline)[0][3:] == (1, None)
+    assert SessionManager(OTHER_KEY).inspect(inline)[0][3:] == (None, None)

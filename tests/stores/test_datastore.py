@@ -46,6 +46,7 @@ from holdall_conformance.stores import StoreConformance, UnavailableConformance
 from holdall_stores import Store
 from holdall_stores.datastore import MAX_VALUE, Datastore, new_client
 
+from tests.emulators import OPTIMISTIC
 from tests.stores.conftest import Emulator
 
 pytestmark = pytest.mark.datastore
@@ -583,6 +584,16 @@ class TestFaults:
         assert bench.wire.timeouts
         assert all(timeout is not None and 0 < timeout <= 0.6 for timeout in bench.wire.timeouts)
         client.stub.rollback(types.RollbackRequest(project_id="test", **reading))
+
+
+def test_server_time(store: Datastore, datastore_emulator: Emulator) -> None:
+    """The server's clock is told where the server tells it: one of the emulators does, and runs on this machine."""
+    told = store.server_time()
+    if datastore_emulator.concurrency == OPTIMISTIC:
+        assert told is None
+    else:
+        assert told is not None
+        assert abs(told - time.time()) < 60
 
 
 class TestDeleteExpired:

@@ -280,7 +280,9 @@ def test_expired_values_are_deleted_in_batches(path: Path) -> None:
         store.execute(Put(Tier.DURABLE, f"k{n}", b"one", expires, Expect.ABSENT))
     clock.advance(HOUR)
 
+    assert store.count_expired() == 7
     assert [store.delete_expired(3) for _ in range(4)] == [3, 3, 1, 0]
+    assert store.count_expired() == 0
     assert [value(store, f"k{n}") for n in range(7, 12)] == [b"one"] * 5
     store.close()
 

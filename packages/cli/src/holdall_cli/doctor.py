@@ -231,11 +231,16 @@ def _check_tiers(findings: Findings, configuration: Configuration) -> None:
     )
 
 
-def _check_cache(findings: Findings, url: str, clock: Callable[[], float]) -> None:
+def _stores(findings: Findings, *, cache: str | None = None, durable: str | None = None) -> Stores | None:
     try:
-        stores = Stores.from_urls(cache=url)
+        return Stores.from_urls(cache, durable)
     except UsageError as error:
         findings.check(False, f"stores: {error}")
+        return None
+
+
+def _check_cache(findings: Findings, url: str, clock: Callable[[], float]) -> None:
+    if (stores := _stores(findings, cache=url)) is None:
         return
     with closing(stores):
         parts = urlsplit(url)
@@ -279,10 +284,7 @@ def _check_memcached(
 
 def _check_durable(findings: Findings, url: str, clock: Callable[[], float]) -> None:
     scheme = urlsplit(url).scheme
-    try:
-        stores = Stores.from_urls(durable=url)
-    except UsageError as error:
-        findings.check(False, f"stores: {error}")
+    if (stores := _stores(findings, durable=url)) is None:
         return
     with closing(stores):
         store = stores.durable
