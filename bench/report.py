@@ -11,7 +11,7 @@ from bench.contestants import Places
 from bench.imports import first_requests, imports
 from bench.measuring import Costs, Pace, Spread, measure
 from bench.processes import Process, processes
-from bench.scenarios import Aim, Scenario, Table
+from bench.scenarios import NOISY, Aim, Scenario, Table
 from bench.tables import TABLES as CONTESTANTS
 
 _PACKAGES = (
@@ -135,7 +135,7 @@ def aims(found: Iterable[Outcome]) -> Iterator[str]:
     """Yield the table of what is to reach, and what is reached."""
     found = list(found)
     verdicts = [outcome.aim.verdict(outcome.value) for outcome in found]
-    noisy = verdicts.count("too noisy to tell")
+    noisy = verdicts.count(NOISY)
     yield f"{verdicts.count('reached')} of {len(found)} are reached in that run, and {noisy} were too noisy to tell:\n"
     yield "| scenario | Holdall | median (quartiles) | to reach | |"
     yield "|---|---|--:|--:|---|"

@@ -10,6 +10,7 @@ from bench.measuring import Costs, Spread
 from bench.tables import ASGI, COOKIE, DATASTORE, DJANGO, FLASK, HOLDALL, LAZY, LIMIT, MEMCACHED, REFILL, SQLITE
 from bench.worker import LIVE
 
+NOISY = "too noisy to tell"
 PEERS = ("Flask", "Django", "Starlette", "starsessions", "Pyramid", "Beaker")
 ADAPTERS = {FLASK: "Flask", DJANGO: "Django", ASGI: "Starlette"}
 """Each adapter for a framework, and the framework's own sessions."""
@@ -28,9 +29,11 @@ class Aim(NamedTuple):
     def verdict(self, value: Spread) -> str:
         """Tell whether a measured value will do: as a whole, not at all, or within the noise of the machine."""
         within = [self._will_do(figure) for figure in value]
+        if value.low < (0 if self.unit == "x" else -self.bound):  # nothing costs less than nothing
+            return NOISY
         if all(within):
             return "reached"
-        return "too noisy to tell" if any(within) else "**not reached**"
+        return NOISY if any(within) else "**not reached**"
 
     def _will_do(self, figure: float) -> bool:
         return figure >= self.bound if self.is_least else figure <= self.bound

@@ -10,7 +10,7 @@ from bench.chart import bars
 from bench.contestants import ACTIONS, DATA, Places
 from bench.measuring import Costs, Pace, Spread
 from bench.report import Measured, Outcome, aims, head, into, line, measured, notes
-from bench.scenarios import ADAPTERS, PEERS, TABLES, at_most, faster
+from bench.scenarios import ADAPTERS, PEERS, TABLES, at_most, faster, over_core
 from bench.tables import TABLES as CONTESTANTS
 
 
@@ -38,6 +38,9 @@ def test_aims_say_whether_they_are_reached() -> None:
         (at_most(2), Spread(2.1, 2.2, 2.3), "**not reached**"),
         (faster(2, PEERS), Spread(2, 2.5, 3), "reached"),
         (faster(2, PEERS), Spread(1, 1.2, 1.9), "**not reached**"),
+        (faster(2, PEERS), Spread(-1, 1.2, 1.9), "too noisy to tell"),
+        (over_core("Holdall"), Spread(-0.5, 1, 4.9), "reached"),
+        (over_core("Holdall"), Spread(-200, -100, -50), "too noisy to tell"),
     ]
     for aim, value, verdict in cases:
         assert aim.verdict(value) == verdict
