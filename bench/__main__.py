@@ -1,80 +1,137 @@
-"""Prints what sessions cost, and which aims Holdall reaches: of `scenarios`, by `measuring`, and `imports`.
-
-Everything runs on one CPU: this process, and the memcached that it starts.
-"""
+"""What sessions cost a request, beside the peers (`beside`), on servers (`servers`), and as they grow (`growth`)."""
 
 import argparse
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.imports import measure_imports
-from bench.measuring import Costs, Pace, measure
-from bench.scenarios import Aim, Scenario, beside_itself, in_memcached, in_sqlite, in_the_cookie
-from tests.servers import INSTALL, memcached
+from bench import growth, recorded, report, servers
+from bench.chart import bars
+from bench.contestants import Places
+from bench.measuring import Pace
+from bench.scenarios import TABLES, Table
+from tests import emulators
+from tests.servers import memcached as memcached_server
 
-FULL = Pace(rounds=41, seconds=0.015)
-QUICK = Pace(rounds=9, seconds=0.004)
+FULL = Pace(rounds=31, seconds=0.008)
+QUICK = Pace(rounds=3, seconds=0.002)
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "performance.md"
+CHART = DOCS / "performance.svg"
+_CHARTED = ("untouched", "read 200 B", "write 200 B", "read 2.6 KB, one small key", "write 2.6 KB, one small key")
 
 
-def main() -> None:
-    """Measure and print."""
+def main() -> int:
+    """Measure, print, and do what the options say; return 1 if a ratio got worse."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a short run, for a first look")
+    parser.add_argument(
+        "--quick", action="store_true", help="a short run, for a first look; without Datastore and what starting costs"
+    )
+    parser.add_argument("--docs", action="store_true", help="write the figures into docs/performance.md, and the chart")
+    parser.add_argument("--check", action="store_true", help="fail if a ratio is worse than recorded, beyond the noise")
+    parser.add_argument("--record", action="store_true", help="record the ratios that --check compares with")
+    parser.add_argument("what", nargs="?", choices=["beside", "servers", "growth"], default="beside")
     options = parser.parse_args()
-    if sys.platform == "linux":  # elsewhere there is no such call, and figures scatter more
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    for line in report(QUICK if options.quick else FULL):
+    if options.what == "beside":
+        return beside(options)
+    if options.check or options.record:
+        parser.error("only the bench beside the peers has ratios")
+    if options.what == "servers":
+        with_docs(servers.report((1, 16), 1) if options.quick else servers.report((1, 8, 64), 3), options)
+        return 0
+    with running(memcached=True, datastore=True) as places:
+        with_docs(growth.report(places, quick=options.quick), options)
+    return 0
+
+
+def with_docs(lines: Iterable[str], options: argparse.Namespace) -> None:
+    """Print these lines, and put them into the documentation if that was asked for."""
+    told: list[str] = []
+    for line in lines:
         print(line, flush=True)
+        told.append(line)
+    if options.docs:
+        report.into(PAGE, {options.what: "\n".join(told)})
 
 
-def report(pace: Pace) -> Iterator[str]:
-    """Yield the lines of the report, a Markdown page, as they are known."""
-    aims: list[tuple[str, Aim, float]] = []
+def beside(options: argparse.Namespace) -> int:
+    """Measure Holdall beside its peers."""
+    pace = QUICK if options.quick else FULL
+    with running(memcached=True, datastore=not options.quick) as places:
+        lines: list[str] = []
+        results: report.Results = {}
+        for line in _show(places, pace, results):
+            print(line, flush=True)
+            lines.append(line)
+        found = report.outcomes(results)
+        reached = list(report.aims(found))
+        print("\n".join(["", *reached]))
+    if options.docs:
+        report.into(PAGE, {"figures": "\n".join(lines), "aims": "\n".join(reached)})
+        CHART.write_text(_chart(results))
+    if options.record:
+        recorded.record(found)
+    worse = list(recorded.worse(found, recorded.recorded())) if options.check else []
+    for line in worse:
+        print(f"worse: {line}", file=sys.stderr)
+    return 1 if worse else 0
+
+
+class running:  # noqa: N801 (reads as the context manager that it is)
+    """Lends a folder and the servers that are asked for and installed; this process and memcached share one CPU."""
+
+    def __init__(self, *, memcached: bool = False, datastore: bool = False) -> None:
+        self._memcached = memcached and shutil.which("memcached") is not None
+        self._datastore = datastore and shutil.which("gcloud") is not None and shutil.which("java") is not None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Places:
+        enter = self._stack.enter_context
+        folder = Path(enter(tempfile.TemporaryDirectory()))
+        # First, and on every CPU: the emulator has threads of its own for everything.
+        datastore = enter(emulators.emulator(emulators.OPTIMISTIC)) if self._datastore else ""
+        if sys.platform == "linux":  # elsewhere there is no such call, and figures scatter more
+            affinity = os.sched_getaffinity(0)
+            self._stack.callback(os.sched_setaffinity, 0, affinity)
+            os.sched_setaffinity(0, {max(affinity)})
+        memcached = enter(memcached_server(None, "-t", "1", "-m", "1024")).address if self._memcached else ""
+        return Places(folder, memcached, datastore)
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+
+def _show(places: Places, pace: Pace, results: report.Results, tables: Iterable[Table] = TABLES) -> Iterator[str]:
+    yield from report.machine(pace)
     yield "Microseconds that a session adds to a request; medians."
-    with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        tables = [in_the_cookie(), in_sqlite(Path(folder)), beside_itself()]
-        has_memcached = shutil.which("memcached") is not None
-        if has_memcached:
-            server = stack.enter_context(memcached(None, "-t", "1"))
-            tables.insert(1, in_memcached(server.address))
-        for scenarios in tables:
-            yield from _table(scenarios, pace, aims)
-        imports = measure_imports(folder, max(1, pace.rounds // 4))
-    yield f"\nMilliseconds that an import takes over Python alone:\n\n| {' | '.join(imports)} |"
-    yield "|--:" * len(imports) + "|"
-    yield f"| {' | '.join(f'{taken:.0f}' for taken in imports.values())} |"
-    if not has_memcached:
-        yield f"\nNot measured, memcached is missing: {INSTALL}"
-    yield f"\nTo reach; {sum(aim.is_reached(value) for _, aim, value in aims)} of {len(aims)} are reached:\n"
-    yield "| scenario | Holdall | measured | to reach | |"
-    yield "|---|---|--:|--:|---|"
-    for title, aim, value in aims:
-        sign = "≥" if aim.is_least else "≤"
-        verdict = "reached" if aim.is_reached(value) else "**not reached**"
-        yield f"| {title} | {aim.what} | {value:#.3g} {aim.unit} | {sign} {aim.bound:g} {aim.unit} | {verdict} |"
+    for table in tables:
+        if table.needs and not getattr(places, table.needs):
+            yield f"\n{table.title}: not measured, without {table.needs}."
+            continue
+        yield from report.head(table)
+        rows = results.setdefault(table.name, [])
+        for row in report.measured(table, pace, places):
+            rows.append(row)
+            yield report.line(table, row)
+    if pace.rounds >= FULL.rounds:
+        yield "\n**Starting, in milliseconds**"
+        yield from report.starting(places.folder, pace.rounds // 6)
+    yield ""
+    yield from report.notes(results)
 
 
-def _table(scenarios: Iterator[Scenario], pace: Pace, aims: list[tuple[str, Aim, float]]) -> Iterator[str]:
-    names: list[str] = []
-    for scenario in scenarios:
-        if not names:
-            names = list(scenario.entrants)
-            yield f"\n| | {' | '.join(names)} |"
-            yield f"|---|{'--:|' * len(names)}"
-        costs = measure(scenario.entrants, pace)
-        aims += [(scenario.title, aim, aim.measured(costs)) for aim in scenario.aims]
-        yield f"| {scenario.title} | {' | '.join(_cell(costs, name) for name in names)} |"
-
-
-def _cell(costs: Costs, name: str) -> str:
-    return f"{costs.of(name):.1f}"
+def _chart(results: report.Results) -> str:
+    groups = {
+        row.scenario.title: {name: row.costs.of(name).median for name in row.scenario.jobs if name in row.costs}
+        for row in results["cookie"]
+        if row.scenario.title in _CHARTED
+    }
+    return bars("Microseconds that a session in the cookie adds to a request (logarithmic)", groups, "Holdall")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,23 +1,8 @@
-"""Times contestants in interleaved rounds, and pairs what was measured in the same round. Knows no contestant."""
+"""Interleaves the rounds of several contestants, and pairs what was measured in the same round. Knows no contestant."""
 
-import gc
-import time
 from collections.abc import Callable, Mapping, Sequence
-from itertools import cycle, islice
-from statistics import median
+from statistics import median, quantiles
 from typing import NamedTuple
-
-from bench.contestants import Contestant
-
-_TRIES = 10
-_MOST = 100_000
-
-
-class Entrant(NamedTuple):
-    """A contestant, and the Cookie headers of the browsers that it serves in turn."""
-
-    contestant: Contestant
-    cookies: Sequence[str]
 
 
 class Pace(NamedTuple):
@@ -25,7 +10,26 @@ class Pace(NamedTuple):
 
     rounds: int
     seconds: float
-    """How long one contestant goes on in one round, about; at least until each of its browsers had a turn."""
+    """How long one contestant goes on in one round, about; at least one request, or one of each of its browsers."""
+
+
+class Spread(NamedTuple):
+    """A median between its quartiles."""
+
+    low: float
+    median: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:#.3g} ({self.low:#.3g} to {self.high:#.3g})"
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return the median of at least one value, and the quartiles."""
+    if len(values) == 1:
+        return Spread(values[0], values[0], values[0])
+    low, _, high = quantiles(values, n=4, method="inclusive")
+    return Spread(low, median(values), high)
 
 
 class Costs:
@@ -34,51 +38,31 @@ class Costs:
     def __init__(self, rounds: Mapping[str, Sequence[float]]) -> None:
         self._rounds = rounds
 
-    def of(self, name: str) -> float:
-        """Return the median."""
-        return median(self._rounds[name])
+    def __contains__(self, name: str) -> bool:
+        return name in self._rounds
 
-    def ratio(self, name: str, to: str) -> float:
-        """Return how many times as much it costs: the median of the ratios of each round, since machines drift."""
-        return median(mine / other for mine, other in zip(self._rounds[name], self._rounds[to], strict=True))
+    def of(self, name: str) -> Spread:
+        """Return what it costs."""
+        return spread(self._rounds[name])
 
-    def excess(self, name: str, over: str) -> float:
-        """Return how many microseconds more it costs: the median of the differences of each round."""
-        return median(mine - other for mine, other in zip(self._rounds[name], self._rounds[over], strict=True))
+    def ratio(self, name: str, to: str) -> Spread:
+        """Return how many times as much it costs, of the ratios of each round, since machines drift."""
+        return self._paired(name, to, lambda mine, other: mine / other)
+
+    def excess(self, name: str, over: str) -> Spread:
+        """Return how many microseconds more it costs, of the differences of each round."""
+        return self._paired(name, over, lambda mine, other: mine - other)
+
+    def _paired(self, name: str, other: str, pair: Callable[[float, float], float]) -> Spread:
+        pairs = zip(self._rounds[name], self._rounds[other], strict=True)
+        # A clock that cannot tell two figures apart says that they are the same, and not that one is nothing.
+        return spread([pair(mine, other or mine or 1.0) for mine, other in pairs])
 
 
-def measure(entrants: Mapping[str, Entrant], pace: Pace, clock: Callable[[], float] = time.perf_counter) -> Costs:
-    """Return what each entrant's session adds to a request, over the same application without one.
-
-    `clock` tells the time in seconds.
-    """
-    batches = {name: _batch(entrant, pace.seconds, clock) for name, entrant in entrants.items()}
-    costs: dict[str, list[float]] = {name: [] for name in entrants}
-    gc.collect()
-    gc.freeze()  # what the frameworks brought along is not scanned again and again
-    try:
-        for _ in range(pace.rounds):
-            for name, (contestant, _) in entrants.items():
-                batch = batches[name]
-                gc.collect()
-                bare = _spent(contestant.bare, batch, clock)
-                costs[name].append((_spent(contestant.request, batch, clock) - bare) / len(batch) * 1e6)
-    finally:
-        gc.unfreeze()
+def measure(rounds: Mapping[str, Callable[[], float]], number: int) -> Costs:
+    """Return what each contestant's rounds say, so many times all of them in turn."""
+    costs: dict[str, list[float]] = {name: [] for name in rounds}
+    for _ in range(number):
+        for name, one in rounds.items():
+            costs[name].append(one())
     return Costs(costs)
-
-
-def _batch(entrant: Entrant, seconds: float, clock: Callable[[], float]) -> list[str]:
-    """Return as many Cookie headers as one batch takes, after a few requests to warm up."""
-    first = list(islice(cycle(entrant.cookies), _TRIES))
-    _spent(entrant.contestant.request, first, clock)
-    one = _spent(entrant.contestant.request, first, clock) / _TRIES
-    size = max(len(entrant.cookies), min(_MOST, int(seconds / one)))
-    return list(islice(cycle(entrant.cookies), size))
-
-
-def _spent(request: Callable[[str], None], cookies: Sequence[str], clock: Callable[[], float]) -> float:
-    began = clock()
-    for cookie in cookies:
-        request(cookie)
-    return clock() - began

@@ -3,33 +3,17 @@
 Nothing is timed here.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from itertools import count
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from bench.contestants import (
-    CONTESTANTS,
-    ROWS_20_KB,
-    ROWS_200_KB,
-    Action,
-    Mapping,
-    holdall,
-    large,
-    read,
-    read_rows,
-    small,
-    untouched,
-    write,
-    write_rows,
-)
-from bench.measuring import Costs, Entrant
-from bench.stored import Make, in_memory, on_memcached, on_sqlite
+from bench.measuring import Costs, Spread
+from bench.tables import ASGI, COOKIE, DATASTORE, DJANGO, FLASK, HOLDALL, LAZY, LIMIT, MEMCACHED, REFILL, SQLITE
+from bench.worker import LIVE
 
-PEERS = ("Starlette", "Django", "Flask")
-LIVE = 1_000  # four times as many as the derived keys that are kept
-_A_THOUSAND = 1_000
+NOISY = "too noisy to tell"
+PEERS = ("Flask", "Django", "Starlette", "starsessions", "Pyramid", "Beaker")
+ADAPTERS = {FLASK: "Flask", DJANGO: "Django", ASGI: "Starlette"}
+"""Each adapter for a framework, and the framework's own sessions."""
 
 
 class Aim(NamedTuple):
@@ -37,157 +21,214 @@ class Aim(NamedTuple):
 
     what: str
     bound: float
-    measured: Callable[[Costs], float]
+    measured: Callable[[Costs], Spread]
     unit: str = "x"
     is_least: bool = False
     """The bound is the least that will do, not the most."""
 
-    def is_reached(self, value: float) -> bool:
-        """Tell whether a measured value will do."""
-        return value >= self.bound if self.is_least else value <= self.bound
+    def verdict(self, value: Spread) -> str:
+        """Tell whether a measured value will do: as a whole, not at all, or within the noise of the machine."""
+        within = [self._will_do(figure) for figure in value]
+        if value.low < (0 if self.unit == "x" else -self.bound):  # nothing costs less than nothing
+            return NOISY
+        if all(within):
+            return "reached"
+        return NOISY if any(within) else "**not reached**"
+
+    def _will_do(self, figure: float) -> bool:
+        return figure >= self.bound if self.is_least else figure <= self.bound
+
+
+class Job(NamedTuple):
+    """What a contestant is asked to do; see `worker.Subject.job`."""
+
+    contestant: str
+    options: dict[str, Any]
 
 
 class Scenario(NamedTuple):
-    """One row: who is measured doing what, and the aims of it."""
+    """One row: who does what, by the name of the column, and the aims of it."""
 
     title: str
-    entrants: dict[str, Entrant]
-    aims: tuple[Aim, ...]
+    jobs: dict[str, Job]
+    aims: tuple[Aim, ...] = ()
+    most_rounds: int = 1_000
 
 
-def at_most(bound: float, of: str = "limit") -> Aim:
+class Table(NamedTuple):
+    """Rows that the same contestants compete in."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    proof: str
+    """The data that the contestants prove their work with."""
+    scenarios: tuple[Scenario, ...]
+    needs: str = ""
+    """The server without which there are no figures."""
+
+
+def at_most(bound: float, of: str = LIMIT, who: str = HOLDALL) -> Aim:
     """Holdall costs at most so many times as much as another contestant."""
-    return Aim(f"of the {of}", bound, lambda costs: costs.ratio("Holdall", of))
+    what = f"of the {of}" if who == HOLDALL else f"{who}, of the {of}"
+    return Aim(what, bound, lambda costs: costs.ratio(who, of))
 
 
 def microseconds(bound: float) -> Aim:
     """Holdall costs at most so many microseconds."""
-    return Aim("in all", bound, lambda costs: costs.of("Holdall"), "µs")
+    return Aim("in all", bound, lambda costs: costs.of(HOLDALL), "µs")
 
 
-def faster(bound: float, peers: Sequence[str]) -> Aim:
-    """Each of the peers costs at least so many times as much as Holdall."""
+def faster(bound: float, peers: Sequence[str], who: str = HOLDALL) -> Aim:
+    """Each of the peers that there are costs at least so many times as much as Holdall."""
     what = f"faster than {peers[0]}" if len(peers) == 1 else "faster than the fastest peer"
-    return Aim(what, bound, lambda costs: min(costs.ratio(peer, "Holdall") for peer in peers), is_least=True)
+
+    def measured(costs: Costs) -> Spread:
+        return min((costs.ratio(peer, who) for peer in peers if peer in costs), key=lambda ratio: ratio.median)
+
+    return Aim(what if who == HOLDALL else f"{who}, {what}", bound, measured, is_least=True)
 
 
-ADAPTER = Aim("the adapter over the core", 5, lambda costs: costs.excess("Holdall", "core"), "µs")
+def over_core(who: str) -> Aim:
+    """An adapter costs at most 5 microseconds more than the core."""
+    return Aim(f"{who}, over the core", 5, lambda costs: costs.excess(who, "core"), "µs")
 
 
-def in_the_cookie() -> Iterator[Scenario]:
-    """Sessions that ride in the cookie, beside the peers."""
-    rows: tuple[tuple[str, Action, dict[str, Any], tuple[Aim, ...]], ...] = (
-        ("untouched", untouched, small(), (at_most(2.2), microseconds(1.2), ADAPTER)),
-        ("read 200 B", read, small(), (at_most(2.4), faster(3, PEERS), faster(12, ["Flask"]), ADAPTER)),
-        ("write 200 B", write, small(), (at_most(2.4), faster(3.5, PEERS), faster(15, ["Flask"]), ADAPTER)),
-        ("read 2.6 KB, one small key", read, large(), (at_most(0.8),)),
-        ("write 2.6 KB, one small key", write, large(), (at_most(0.9),)),
-        ("read 2.6 KB, the big container", read_rows, large(), (at_most(1.8),)),
-        ("write 2.6 KB, the big container", write_rows, large(), (at_most(1.6),)),
-    )
-    for title, action, data, aims in rows:
-        entrants = [(make(action), cookie_of(make, data)) for make in CONTESTANTS]
-        yield Scenario(title, {one.name: Entrant(one, [cookie]) for one, cookie in entrants}, aims)
+_OVER_CORE = tuple(over_core(who) for who in (HOLDALL, *ADAPTERS))
+_AHEAD = tuple(faster(1, [framework], who) for who, framework in ADAPTERS.items())
 
 
-def in_memcached(address: str) -> Iterator[Scenario]:
-    """Sessions too big for the cookie, in memcached alone."""
-    with on_memcached(address) as makes:
-        for size, rows, bounds in (
-            ("20 KB", ROWS_20_KB, (0.5, 0.75, 1.7, 1.55)),
-            ("200 KB", ROWS_200_KB, (0.2, 0.3, 1.65, 1.65)),
-        ):
-            for (title, action), bound in zip(
-                (
-                    (f"read {size}, one small key", read),
-                    (f"write {size}, one small key", write),
-                    (f"read {size}, the big container", read_rows),
-                    (f"write {size}, the big container", write_rows),
-                ),
-                bounds,
-                strict=True,
-            ):
-                yield Scenario(f"memcached: {title}", _both(makes, action, large(rows)), (at_most(bound),))
+def _row(title: str, columns: Sequence[str], *aims: Aim, most_rounds: int = 1_000, **options: Any) -> Scenario:
+    return Scenario(title, {name: Job(name, options) for name in columns}, aims, most_rounds)
 
 
-def in_sqlite(folder: Path) -> Iterator[Scenario]:
-    """A session too big for the cookie, in a file in this folder: a write that is durable."""
-    with on_sqlite(folder) as makes:
-        title = "SQLite: durable write 20 KB, one small key"
-        yield Scenario(title, _both(makes, write, large(ROWS_20_KB)), (at_most(1.4),))
+def _beside(title: str, base: dict[str, Any], mine: dict[str, Any], bound: float | None) -> Scenario:
+    jobs = {"base": Job(HOLDALL, base), HOLDALL: Job(HOLDALL, mine)}
+    return Scenario(title, jobs, () if bound is None else (at_most(bound, "base"),))
 
 
-def beside_itself() -> Iterator[Scenario]:
-    """Holdall beside Holdall: what should make next to no difference."""
-    contestant = holdall(read)
-    cookie = cookie_of(holdall, small())
-    one, sixty = (Entrant(contestant, [f"{foreign(number)}; {cookie}"]) for number in (1, 60))
-    yield _pair("read 200 B: 60 foreign cookies, base one", one, sixty, 1.3)
-
-    entrants = {
-        "base": Entrant(contestant, [cookie]),
-        "Holdall": Entrant(contestant, [f"{cookie}; {hostile_megabyte()}"]),
-    }
-    yield Scenario("read 200 B: 1 MB of hostile Cookie header, base none", entrants, (microseconds(5_000),))
-
-    live = Entrant(contestant, cookies_of_many_moments(LIVE))
-    one = Entrant(contestant, live.cookies[:1])
-    yield Scenario(f"read 200 B: {LIVE:,} browsers in turn, base one", {"base": one, "Holdall": live}, ())
-
-    make = in_memory()
-    for title, end in (("a list of them", []), ("among other values", [None])):
-        tuples = [(i, "item") for i in range(_A_THOUSAND)]
-        lists = [[i, "item"] for i in range(_A_THOUSAND)]
-        for verb, action in (("read", read_rows_whole), ("write", swap_rows)):
-            base, mine = (
-                Entrant(make(action), [cookie_of(make, {"n": 1, "rows": [*rows, *end]})]) for rows in (lists, tuples)
+def _cookie_rows() -> tuple[Scenario, ...]:
+    own = [name for name in COOKIE if name not in (LIMIT, LAZY, "core")]
+    return (
+        _row("untouched", [*COOKIE], at_most(2.2), microseconds(1.2), *_OVER_CORE, action="untouched", data="200 B"),
+        _row(
+            "read 200 B",
+            [*COOKIE],
+            *(at_most(2.4), faster(3, PEERS), faster(12, ["Flask"]), *_OVER_CORE, *_AHEAD),
+            action="read",
+            data="200 B",
+        ),
+        _row(
+            "write 200 B",
+            [*COOKIE],
+            *(at_most(2.4), faster(3.5, PEERS), faster(15, ["Flask"]), *_OVER_CORE, *_AHEAD),
+            action="write",
+            data="200 B",
+        ),
+        _row("read 2.6 KB, one small key", [*COOKIE], at_most(0.8), *_AHEAD, action="read", data="2.6 KB"),
+        _row("write 2.6 KB, one small key", [*COOKIE], at_most(0.9), *_AHEAD, action="write", data="2.6 KB"),
+        _row("read 2.6 KB, the big container", [*COOKIE], at_most(1.8), *_AHEAD, action="read_rows", data="2.6 KB"),
+        _row("write 2.6 KB, the big container", [*COOKIE], at_most(1.6), *_AHEAD, action="write_rows", data="2.6 KB"),
+        *(
+            _row(
+                f"read 200 B, {number} foreign cookie{'s' * (number > 1)}",
+                own,
+                action="read",
+                data="200 B",
+                foreign=number,
             )
-            yield _pair(f"{verb} a thousand tuples, {title}; base lists", base, mine, 3)
+            for number in (1, 10, 60)
+        ),
+        _row(
+            "read 200 B, 1 MB of Cookie header",
+            own,
+            microseconds(5_000),
+            action="read",
+            data="200 B",
+            foreign=20_000,
+            most_rounds=5,
+        ),
+        *(
+            _beside(
+                f"read 200 B: {number} foreign cookies, base one",
+                _FOREIGN | {"foreign": 1},
+                _FOREIGN | {"foreign": number},
+                bound,
+            )
+            for number, bound in ((10, None), (60, 1.3))
+        ),
+        _beside(f"read 200 B: {LIVE:,} browsers in turn, base one", _FOREIGN, _FOREIGN | {"browsers": True}, None),
+    )
 
 
-def foreign(number: int) -> str:
-    """Return so many cookies of others, some 50 bytes each, as analytics leave them."""
-    return "; ".join(f"_ga_{i:08X}=GS1.1.17000000{i:02}.1.1.17000000{i:02}.0.0.0" for i in range(number))
+_FOREIGN: dict[str, Any] = {"action": "read", "data": "200 B"}
 
 
-def hostile_megabyte() -> str:
-    """Return a Cookie header that costs more than any other of 1 MB that is known: pieces of ours amid blanks."""
-    return "__Host-session=64.x; " + f"__Host-session.1=x{' ' * 1_930};" * 512
+def _memcached_rows() -> tuple[Scenario, ...]:
+    aims = {"20 KB": (0.5, 0.75, 1.7, 1.55), "200 KB": (0.2, 0.3, 1.65, 1.65)}
+    verbs = (
+        ("read {}, one small key", "read"),
+        ("write {}, one small key", "write"),
+        ("read {}, the big container", "read_rows"),
+        ("write {}, the big container", "write_rows"),
+    )
+    return tuple(
+        _row(
+            f"memcached: {title.format(size)}",
+            [*MEMCACHED],
+            at_most(bound),
+            *_STORED_AHEAD,
+            action=action,
+            data=size,
+            most_rounds=21,
+        )
+        for size, bounds in aims.items()
+        for (title, action), bound in zip(verbs, bounds, strict=True)
+    )
 
 
-def cookies_of_many_moments(number: int) -> list[str]:
-    """Return the Cookie headers of browsers whose cookies were sealed so far apart that no two share a derived key."""
-    ticks = map(float, count(int(time.time()) - 20 * number, 2))
-    contestant = holdall(lambda session: session.update(small()), clock=ticks.__next__)
-    cookies = []
-    for _ in range(number):
-        contestant.request("")
-        cookies.append(contestant.cookies())
-    return cookies
+_STORED_AHEAD = (
+    faster(1, ["Flask-Session"], FLASK),
+    faster(1, ["Django cache, pymemcache"], DJANGO),
+    faster(1, ["Django cache, pylibmc"], DJANGO),
+)
 
 
-def read_rows_whole(session: Mapping) -> None:
-    """Read the big container, whatever its rows are."""
-    session["rows"]
+def _memory_rows() -> tuple[Scenario, ...]:
+    return tuple(
+        _beside(
+            f"{verb} a thousand tuples, {where}; base lists",
+            {"action": action, "data": f"a thousand lists{end}"},
+            {"action": action, "data": f"a thousand tuples{end}"},
+            3,
+        )
+        for where, end in (("a list of them", ""), ("among other values", " among others"))
+        for verb, action in (("read", "read_rows_whole"), ("write", "swap_rows"))
+    )
 
 
-def swap_rows(session: Mapping) -> None:
-    """Change the big container in place, whatever its rows are."""
-    rows = session["rows"]
-    rows[0], rows[1] = rows[1], rows[0]
+_20_KB: dict[str, Any] = {"action": "write", "data": "20 KB"}
 
-
-def cookie_of(make: Make, data: dict[str, Any]) -> str:
-    """Return the Cookie header of a browser whose session holds this data."""
-    keep = make(lambda session: session.update(data))
-    keep.request("")
-    return keep.cookies()
-
-
-def _both(makes: tuple[Make, Make], action: Action, data: dict[str, Any]) -> dict[str, Entrant]:
-    entrants = [(make(action), cookie_of(make, data)) for make in makes]
-    return {one.name: Entrant(one, [cookie]) for one, cookie in entrants}
-
-
-def _pair(title: str, base: Entrant, mine: Entrant, bound: float) -> Scenario:
-    return Scenario(title, {"base": base, "Holdall": mine}, (at_most(bound, "base"),))
+TABLES = (
+    Table("cookie", "Sessions in the cookie", tuple(COOKIE), "200 B", _cookie_rows()),
+    Table("memcached", "Sessions in memcached alone", tuple(MEMCACHED), "20 KB", _memcached_rows(), "memcached"),
+    Table(
+        *("refill", "Sessions in SQLite, of which memcached has lost its copy", tuple(REFILL), "20 KB"),
+        (
+            _row("read 20 KB, one small key, memcached empty", [*REFILL], action="read", data="20 KB", lost=True),
+            _row("read 200 KB, one small key, memcached empty", [*REFILL], action="read", data="200 KB", lost=True),
+        ),
+        "memcached",
+    ),
+    Table(
+        *("sqlite", "A write that is durable when it is acknowledged: SQLite", tuple(SQLITE), "20 KB"),
+        (_row("SQLite: durable write 20 KB, one small key", [*SQLITE], at_most(1.4), **_20_KB),),
+        "memcached",
+    ),
+    Table(
+        *("datastore", "The same: Datastore's emulator; the limit is one raw Commit", tuple(DATASTORE), "20 KB"),
+        (_row("Datastore: durable write 20 KB, one small key", [*DATASTORE], at_most(1.4), **_20_KB),),
+        "datastore",
+    ),
+    Table("memory", "Tuples, beside lists: in this process's memory", ("base", HOLDALL), "20 KB", _memory_rows()),
+)

@@ -1,103 +1,102 @@
-"""The contestants whose sessions live in a store: Holdall, and by hand the least that could be done there.
-
-Real servers and a real file; where they come from is the caller's business. Nothing is timed here.
-"""
+"""The limits on servers and a disk: by hand, the least that could be done there. Nothing is timed here."""
 
 import os
 import socket
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import ormsgpack
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from holdall import generate_key
-from holdall_stores import Memcached, Memory, SQLite, Stores
 
 from bench.contestants import (
+    ATTRIBUTES,
+    DATA,
     HEADERS,
-    ROWS_20_KB,
+    READS,
     Action,
-    Contestant,
+    Make,
+    Places,
+    Sealing,
+    Whole,
     bare_application,
-    holdall,
-    large,
-    read,
-    read_rows,
-    wsgi,
+    untouched,
 )
 
-Make: TypeAlias = Callable[[Action], Contestant]
-
-_CIPHER = AESGCM(os.urandom(32))
 _DAY = 86_400
 _LARGEST = 1 << 20  # bytes of a memcached value
 
 
-@contextmanager
-def on_memcached(address: str) -> Iterator[tuple[Make, Make]]:
-    """Lend the limit and Holdall, both with their sessions in this memcached alone."""
-    host, _, port = address.rpartition(":")
-    with closing(Stores(cache=Memcached(address))) as stores, closing(_BareMemcached(host, int(port))) as bare:
-        yield lambda action: _memcached_limit(action, bare), lambda action: holdall(action, stores, no_datastore=True)
-
-
-@contextmanager
-def on_sqlite(folder: Path) -> Iterator[tuple[Make, Make]]:
-    """Lend the limit and Holdall, each with a file of its own in this folder."""
-    with (
-        closing(Stores(durable=SQLite(folder / "holdall.sqlite3"))) as stores,
-        closing(sqlite3.connect(folder / "limit.sqlite3", isolation_level=None)) as connection,
-    ):
-        bare = _BareSQLite(connection)
-        yield lambda action: _sqlite_limit(bare), lambda action: holdall(action, stores)
-
-
-def in_memory() -> Make:
-    """Return Holdall with its sessions in this process, where values cost and stores do not."""
-    stores = Stores(durable=Memory())
-    return lambda action: holdall(action, stores)
-
-
-def _memcached_limit(action: Action, server: "_BareMemcached") -> Contestant:
-    """A bare exchange with the server, one serializer call on the whole map, one cipher call.
+def memcached_limit(sealing: Sealing) -> Callable[[Places], Make]:
+    """A bare exchange with the server, one serializer call, one cipher call.
 
     No version is compared, no expiry is checked, nothing is retried and no error is handled.
     """
-    writes = action not in (read, read_rows)
 
-    def middleware(environ: Any, start_response: Any) -> list[bytes]:
+    def opened(places: Places) -> Make:
+        server = _BareMemcached(places.memcached)
+        return lambda action: _reading(action, sealing, server.get, server.set)
+
+    return opened
+
+
+def refill_limit(places: Places) -> Make:
+    """A bare exchange with a memcached that has lost the value, one SELECT, and a bare exchange that fills it again."""
+    server, table = _BareMemcached(places.memcached), _BareSQLite(places)
+
+    def get(key: bytes) -> Any:
+        try:
+            return server.get(key)
+        except KeyError:
+            value = table.select(key)
+            server.set(key, value)
+            return value
+
+    def keep(key: bytes, value: bytes) -> None:
+        table.insert(key, value)
+        server.set(key, value)
+
+    return lambda action: _reading(action, Whole, get, keep)
+
+
+def _reading(
+    action: Action | None, sealing: Sealing, get: Callable[[bytes], Any], keep: Callable[[bytes, bytes], None]
+) -> Any:
+    if action is None:
+        return bare_application
+    writes = action not in READS
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
         headers = HEADERS.copy()
         header = environ.get("HTTP_COOKIE", "")
-        if header:
+        if action is untouched:
+            session: dict[str, Any] = {}
+        elif header:
             sid = header[header.find("session=") + 8 :]
-            sealed = server.get(sid.encode())
-            session = ormsgpack.unpackb(_CIPHER.decrypt(sealed[:12], sealed[12:], None))
+            session = sealing.opened(get(sid.encode()))
         else:
-            sid, session = generate_key(), {}
-            headers.append(("Set-Cookie", f"session={sid}; Max-Age=604800; Path=/; Secure; HttpOnly"))
+            sid, session = generate_key(), sealing.new()
+            headers.append(("Set-Cookie", f"session={sid}; {ATTRIBUTES}"))
         action(session)
         if writes:
-            nonce = os.urandom(12)
-            server.set(sid.encode(), nonce, _CIPHER.encrypt(nonce, ormsgpack.packb(session), None))
+            keep(sid.encode(), sealing.sealed(session))
         start_response("200 OK", headers)
         return [b"x"]
 
-    return wsgi("limit", middleware, bare_application)
+    return application
 
 
 class _BareMemcached:
     """One socket, and the meta commands of memcached's protocol.txt."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._socket = socket.create_connection((host, port))
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        self._socket = socket.create_connection((host, int(port)))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._view = memoryview(bytearray(_LARGEST))
 
     def get(self, key: bytes) -> memoryview:
-        """Return a value, which is overwritten by the next get."""
+        """Return a value, which is overwritten by the next get. Raises KeyError if there is none."""
         self._socket.sendall(b"mg %b v\r\n" % key)
         view = self._view
         received = self._socket.recv_into(view)
@@ -110,68 +109,134 @@ class _BareMemcached:
             received += self._socket.recv_into(view[received:])
         return view[begin : begin + size]
 
-    def set(self, key: bytes, nonce: bytes, sealed: bytes) -> None:
-        """Keep a value in two parts for a day."""
-        head = b"ms %b %d T%d\r\n%b" % (key, len(nonce) + len(sealed), _DAY, nonce)
+    def set(self, key: bytes, sealed: bytes) -> None:
+        """Keep a value for a day."""
+        head = b"ms %b %d T%d\r\n" % (key, len(sealed), _DAY)
         sent = self._socket.sendmsg((head, sealed, b"\r\n"))
         assert sent == len(head) + len(sealed) + 2, "a blocking socket takes everything"
         reply = self._socket.recv(64)
         assert reply == b"HD\r\n", reply
 
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
+
+class _Conditional(Protocol):
+    """A table whose records are inserted, and replaced if they are still the ones that were written last."""
+
+    def insert(self, key: bytes, value: bytes) -> None:
+        """Make the record that is then replaced."""
+
+    def update(self, key: bytes, value: bytes) -> None:
+        """Replace the record if it is still the one that was written last."""
 
 
-class _BareSQLite:
+def conditional_limit(connect: Callable[[Places], _Conditional]) -> Callable[[Places], Make]:
     """Conditional updates of 20 KB of fresh bytes: no read, no serializer, no session.
 
     Fresh, because SQLite leaves out pages whose bytes are the same as before, and sealed bytes never are.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        # What Holdall asks of SQLite: a commit that was acknowledged survives a power failure.
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("CREATE TABLE record (key TEXT PRIMARY KEY NOT NULL, version INTEGER, value BLOB)")
-        self._plain = ormsgpack.packb(large(ROWS_20_KB))
-        self._versions: dict[str, int] = {}
+    def opened(places: Places) -> Make:
+        table = connect(places)
 
-    def insert(self, key: str) -> None:
-        """Make the record that is then updated."""
-        self._connection.execute("INSERT INTO record VALUES (?, 0, ?)", (key, self._fresh()))
+        def make(action: Action | None) -> Any:
+            def middleware(environ: Any, start_response: Any) -> list[bytes]:
+                headers = HEADERS.copy()
+                header = environ.get("HTTP_COOKIE", "")
+                if header:
+                    table.update(header[header.find("session=") + 8 :].encode(), fresh())
+                else:
+                    sid = generate_key()
+                    table.insert(sid.encode(), fresh())
+                    headers.append(("Set-Cookie", f"session={sid}; {ATTRIBUTES}"))
+                start_response("200 OK", headers)
+                return [b"x"]
+
+            return bare_application if action is None else middleware
+
+        return make
+
+    size = len(ormsgpack.packb(DATA["20 KB"]()))
+
+    def fresh() -> bytes:
+        return os.urandom(size)
+
+    return opened
+
+
+class _BareSQLite:
+    """One connection to a file, as durable as Holdall's."""
+
+    def __init__(self, places: Places) -> None:
+        self._connection = sqlite3.connect(places.folder / f"limit-{generate_key()}.sqlite3", isolation_level=None)
+        # What Holdall asks of SQLite: a commit that was acknowledged survives a power failure.
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute("CREATE TABLE record (key BLOB PRIMARY KEY NOT NULL, version INTEGER, value BLOB)")
+        self._versions: dict[bytes, int] = {}
+
+    def insert(self, key: bytes, value: bytes) -> None:
+        """Make the record that is then replaced."""
+        self._connection.execute("INSERT OR REPLACE INTO record VALUES (?, 0, ?)", (key, value))
         self._versions[key] = 0
 
-    def update(self, key: str) -> None:
+    def update(self, key: bytes, value: bytes) -> None:
         """Replace the record if it is still the one that was written last."""
         version = self._versions[key]
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
         changed = execute(
-            "UPDATE record SET version = ?, value = ? WHERE key = ? AND version = ?",
-            (version + 1, self._fresh(), key, version),
+            "UPDATE record SET version = ?, value = ? WHERE key = ? AND version = ?", (version + 1, value, key, version)
         ).rowcount
         execute("COMMIT")
         assert changed == 1
         self._versions[key] = version + 1
 
-    def _fresh(self) -> bytes:
-        nonce = os.urandom(12)
-        return nonce + _CIPHER.encrypt(nonce, self._plain, None)
+    def select(self, key: bytes) -> bytes:
+        """Return the value of a record."""
+        value: bytes = self._connection.execute("SELECT value FROM record WHERE key = ?", (key,)).fetchone()[0]
+        return value
 
 
-def _sqlite_limit(bare: _BareSQLite) -> Contestant:
-    def middleware(environ: Any, start_response: Any) -> list[bytes]:
-        headers = HEADERS.copy()
-        header = environ.get("HTTP_COOKIE", "")
-        if header:
-            bare.update(header[header.find("session=") + 8 :])
-        else:
-            sid = generate_key()
-            bare.insert(sid)
-            headers.append(("Set-Cookie", f"session={sid}; Max-Age=604800; Path=/; Secure; HttpOnly"))
-        start_response("200 OK", headers)
-        return [b"x"]
+class _BareDatastore:
+    """The raw stub of Datastore's client, and one Commit for each write."""
 
-    return wsgi("limit", middleware, bare_application)
+    def __init__(self, places: Places) -> None:
+        from google.cloud.datastore_v1 import types
+        from holdall_stores.datastore import new_client
+
+        self._types = types
+        self._stub = new_client("test", emulator=places.datastore).stub
+        self._versions: dict[bytes, int] = {}
+
+    def insert(self, key: bytes, value: bytes) -> None:
+        """Make the record that is then replaced."""
+        self._commit(key, self._types.Mutation.pb()(insert=self._entity(key, value)))
+
+    def update(self, key: bytes, value: bytes) -> None:
+        """Replace the record if it is still the one that was written last."""
+        mutation = self._types.Mutation.pb()(
+            update=self._entity(key, value),
+            base_version=self._versions[key],
+            conflict_resolution_strategy=self._types.Mutation.ConflictResolutionStrategy.FAIL,
+        )
+        self._commit(key, mutation)
+
+    def _entity(self, key: bytes, value: bytes) -> Any:
+        entity = self._types.Entity.pb()()
+        entity.key.partition_id.project_id = "test"
+        entity.key.path.add(kind="Limit", name=key.decode())
+        entity.properties["value"].blob_value = value
+        entity.properties["value"].exclude_from_indexes = True
+        return entity
+
+    def _commit(self, key: bytes, mutation: Any) -> None:
+        request = self._types.CommitRequest.pb()(
+            project_id="test", mode=self._types.CommitRequest.Mode.NON_TRANSACTIONAL, mutations=[mutation]
+        )
+        response = self._types.CommitResponse.pb(self._stub.commit(request, timeout=10))
+        result = response.mutation_results[0]
+        assert not result.conflict_detected
+        self._versions[key] = result.version
+
+
+sqlite_limit = conditional_limit(_BareSQLite)
+datastore_limit = conditional_limit(_BareDatastore)

@@ -1,24 +1,34 @@
 """What the tests of the bench share."""
 
-from typing import Any
+from collections.abc import Sequence
+from importlib.util import find_spec
 
-from bench.contestants import Mapping, write, write_rows
-from bench.scenarios import cookie_of
-from bench.stored import Make
+import pytest
+
+from bench.contestants import Caller, Clock
+from bench.tables import TABLES
+
+INSTALLED = [
+    pytest.param(table, name, marks=getattr(pytest.mark, server) if server else ())
+    for table, server in (
+        *(("cookie", ""), ("memory", ""), ("memcached", "memcached"), ("refill", "memcached")),
+        *(("sqlite", "memcached"), ("datastore", "datastore")),
+    )
+    for name, contestant in TABLES[table].items()
+    if find_spec(contestant.package)
+]
+"""Each contestant whose package is there: all of them in the bench's own environment, fewer in that of the tests."""
 
 
-def three_requests(make: Make, data: dict[str, Any]) -> list[tuple[int, int]]:
-    """Return what three requests saw, each having changed what the one before left."""
-    cookie = cookie_of(make, data)
-    seen: list[tuple[int, int]] = []
+class Takes(Caller):
+    """Requests that take a while by a clock of their own."""
 
-    def both(session: Mapping) -> None:
-        write(session)
-        write_rows(session)
-        seen.append((session["n"], session["rows"][0]["qty"]))
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.headers = []
+        self.asked: list[str] = []
 
-    contestant = make(both)
-    for _ in range(3):
-        contestant.request(cookie)
-        cookie = contestant.cookies() or cookie
-    return seen
+    def spend(self, cookies: Sequence[str], clock: Clock = float) -> float:
+        """Note who asked; each request takes as long as was said."""
+        self.asked += cookies
+        return self._seconds * len(cookies)

@@ -1,27 +1,35 @@
 """Fixtures of the Django tests: settings of their own for each test, so that the process is as it was afterwards.
 
-Django's settings are one per process, and the bench's contestant has its own. Whoever comes first configures Django as
-the bench does; here they are overridden for one test at a time.
+Django's settings are one per process. Here they are configured once, and overridden for one test at a time.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
+import django
 import pytest
+from django.conf import settings
+from holdall import generate_key
 
-from bench.contestants import django as configure_django
-from bench.contestants import untouched
+if not settings.configured:
+    settings.configure(
+        SECRET_KEY=generate_key(),
+        ALLOWED_HOSTS=["*"],
+        ROOT_URLCONF=type("urls", (), {"urlpatterns": []}),
+        SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
+        MIDDLEWARE=[],
+        DATABASES={},
+    )
+    django.setup()
 
-configure_django(untouched)
-
-from django.test.utils import (  # noqa: E402 (needs settings)
+from django.test.utils import (
     override_settings,
     setup_test_environment,
     teardown_test_environment,
 )
 
-from tests.django.support import Site, settings_of  # noqa: E402 (needs settings)
+from tests.django.support import Site, settings_of
 
 MakeSite = Callable[..., Site]
 
