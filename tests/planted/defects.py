@@ -46,7 +46,7 @@ def _defect(line: int, words: str, test: str, *edits: tuple[str, str, str]) -> D
     return Defect(line, words, test, tuple(Edit(*edit) for edit in edits))
 
 
-CODEC, COOKIES, CURRENT = "holdall/codec.py", "holdall/cookies.py", "holdall/current.py"
+COOKIES, CURRENT = "holdall/cookies.py", "holdall/current.py"
 EXCHANGE, HEADERS, MANAGER = "holdall/exchange.py", "holdall/headers.py", "holdall/manager.py"
 OPTIONS, PRESENTED, PRINCIPALS = "holdall/cookie_options.py", "holdall/presented.py", "holdall/principals.py"
 RECORD, SEALING, SESSION = "holdall/record.py", "holdall/sealing.py", "holdall/session.py"
