@@ -181,6 +181,12 @@ class TestRotation:
         """What only a removed key could open is junk."""
         assert box(OTHER_KEY).open(box(KEY).seal(b"text", CONTEXT, 1.0), CONTEXT) is None
 
+    def test_position(self) -> None:
+        """A ring tells which of its keys sealed bytes name, counted from 1."""
+        sealed = box(OTHER_KEY).seal(b"text", CONTEXT, 1.0)
+        rings = [box(OTHER_KEY), box(KEY, OTHER_KEY), box(KEY)]
+        assert [ring.position(sealed) for ring in rings] == [1, 2, None]
+
     def test_str_and_bytes_are_the_same_key(self) -> None:
         """A str key counts as its UTF-8 bytes."""
         assert box("ключ" + KEY).open(box(("ключ" + KEY).encode()).seal(b"text", CONTEXT, 1.0), CONTEXT) == b"text"
