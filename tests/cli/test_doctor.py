@@ -48,6 +48,7 @@ def cache(server: MemcachedServer) -> list[str]:
 
 def test_sound(shell: Shell, memcached: MemcachedServer, durable: str, tmp_path: Path) -> None:
     """Of a sound configuration one line says how much was checked, and nothing stays in the stores."""
+    before = memcached.stat("curr_items")  # what was flushed counts until it is looked for
     result = shell("doctor", *cache(memcached), "--durable", durable, *key_file(tmp_path, KEY))
     assert result.err == ""
     assert result.out.endswith(" checks, all well\n")
@@ -56,7 +57,7 @@ def test_sound(shell: Shell, memcached: MemcachedServer, durable: str, tmp_path:
     assert result.code == 0
     with closing(sqlite3.connect(tmp_path / "sessions.sqlite3")) as connection:
         assert connection.execute("SELECT COUNT(*) FROM record").fetchone() == (1,)
-    assert memcached.stat("curr_items") == "0"
+    assert memcached.stat("curr_items") == before
 
 
 def test_what_was_measured(shell: Shell, memcached: MemcachedServer, durable: str) -> None:

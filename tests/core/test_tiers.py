@@ -331,6 +331,21 @@ class TestCookieBroughtBack:
         world.request(Session.regenerate_id)
         assert world.set_cookies() == []
 
+    @pytest.mark.parametrize("end", [Session.terminate, Session.regenerate_id, Session.start])
+    def test_its_end_may_have_moved_meanwhile(self, end: Callable[[Session], None]) -> None:
+        """It is remembered that a session ended, though the slow response moved its end beyond what was known then."""
+        world = World()
+        world.request(lambda session: session.start(expiration_ts=world.clock() + 90))
+        slow, late = world.open(), world.browser.copy()
+        assert slow.session.is_active()
+        until = world.clock() + 3 * 24 * 3600
+        headers = run(slow.commit(status=200, headers=[], expiration_ts=until, refresh=True), world.stores)
+        world.request(end)
+        late.receive(headers)
+        world.later(seconds=120)
+        world.request(lambda session: session.update(big=big()), late)
+        assert world.read(late) == {}
+
 
 class TestTrustAndFloor:
     """Rules 5 and 6."""

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 
 HOST = "127.0.0.1"
 _CHUNK = 65_536
@@ -34,6 +35,7 @@ class Proxy:
 
     def __init__(self, target: tuple[str, int], listener: socket.socket) -> None:
         self.mode = Mode.PASS
+        self._damages = count()  # another bit each time: nothing comes damaged in the same way twice
         self.tried = 0
         """How many connections were tried."""
         self._target = target
@@ -108,7 +110,8 @@ class Proxy:
             sink.sendall(data)
         elif mode is Mode.CORRUPT:
             middle = len(data) // 2
-            sink.sendall(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
+            wrong = data[middle] ^ 1 << next(self._damages) % 8
+            sink.sendall(data[:middle] + bytes([wrong]) + data[middle + 1 :])
 
 
 def _hang_up(connection: socket.socket) -> None:

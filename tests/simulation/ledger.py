@@ -349,10 +349,10 @@ class Ledger:
         )
 
     def _was_disturbed(self, quick: Write) -> bool:
-        """Tell whether a quick write overlapped a regular one, and may be lost (rule 11)."""
+        """Tell whether a quick write overlapped a regular one, or was made on what a backup took back (rule 11)."""
         assert quick.line is not None
         assert quick.life is not None
-        return quick.life.rolled_back > quick.begin or any(
+        return quick.life.rolled_back > 0 or any(
             other is not quick
             and not (other.quick and other.status is Status.DONE)
             and other.begin < quick.end

@@ -194,7 +194,7 @@ class Simulation:
         self.met: Met = {}
         self.story = story
         self.commands = self.faults = self.promotions = self.new_sids = 0
-        self.backup_tick = self.replica_tick = 0
+        self.backup_tick = self.replica_tick = self.restart_tick = 0
         self.failed_over = False
         self._lives_by_key: dict[str, Life] = {}
 
@@ -242,8 +242,8 @@ class Simulation:
             self._ask(Begin(self.next_request(), number, 0, "read"))
         if not self.config.memory_only:
             self.do(Strike(Fault.FLUSH))
-        for number, life in enumerate(self.announced()):
-            self._look_again(number, life)
+        for life in self.announced():
+            self._look_again(self.announced().index(life), life)
 
     def _look_again(self, number: int, life: Life) -> None:
         process = number % len(self.processes)
@@ -599,6 +599,8 @@ class Simulation:
             answer = StoreUnavailable(fault.value)
         else:
             answer = self._execute(server, command)
+            if server is self.cache and type(command) is Put and request.begin <= self.restart_tick:
+                ledger.untell()  # it counts anew, so that what was expected from before may be another entry by now
             if fault is Fault.LOST:
                 answer = StoreUnavailable(fault.value)
         if self.story is not None:
@@ -626,9 +628,10 @@ class Simulation:
             before = self.durable.kept.get(command.key)
             answer = server.execute(command)
             if self.durable.kept.get(command.key) is not before:
-                if not (type(command) is Put and command.expect is Expect.ANYTHING):
+                is_over = before is None or before[2] <= self.time
+                if not (is_over or (type(command) is Put and command.expect is Expect.ANYTHING)):
                     raise BrokenPromiseError("a record of a newer format was replaced, or deleted")
-                newer.discard(command.key)  # by the marker that it ended
+                newer.discard(command.key)  # it has expired, or a marker says that it ended
             return answer
         return server.execute(command)
 
@@ -675,6 +678,7 @@ class Simulation:
                 self._lose_cache(stale=False)
             case Fault.RESTART:
                 self.cache.restart()
+                self.restart_tick = self.ledger.tick
                 self._lose_cache(stale=False)
             case Fault.FAIL_OVER:
                 if self.failed_over:

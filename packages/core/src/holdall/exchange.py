@@ -304,6 +304,8 @@ class Exchange:
             if isinstance(found, Gone):
                 return
             expires = found.record.expires
+        if old.payload is not None:
+            expires = self._last_inline(old, now)
         try:
             yield from manager._tiers.end(store_key(old.sid), expires, now)
         except SessionUnavailable:
@@ -331,7 +333,15 @@ class Exchange:
         assert presented is not None
         origin = token.revision.to_bytes(ORDER_BYTES) + token_id(presented.sealed)
         template = _template(token, {})._replace(epoch=token.epoch + 1, revision=token.revision, origin=origin)
-        return Inline(template._replace(changed=frozenset()), session._loaded)
+        last = self._last_inline(token, self._manager._now())
+        return Inline(template._replace(changed=frozenset()), session._loaded, last)
+
+    def _last_inline(self, token: Token, now: int) -> int:
+        """Until when a cookie of an inline session may be presented, in seconds UTC since 1970 (rule 3).
+
+        A response that is under way may have moved its end, by the lifetime of the settings as a rule.
+        """
+        return max(token.expires, now // 1000 + self._manager.settings.lifetime)
 
     def _fits_packed(self, values: dict[str, Wire]) -> bool:
         return self._fits(pack_map(values))

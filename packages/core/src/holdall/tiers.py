@@ -68,6 +68,8 @@ class Inline(NamedTuple):
     template: Record
     """What its first record says, but for values, revision and writes; its `origin` is the cookie's id."""
     values: dict[str, Wire]
+    last: int
+    """Until when its end must be known, in seconds UTC since 1970."""
 
 
 class Written(NamedTuple):
@@ -265,7 +267,7 @@ class Tiers:
         then there is no new one. Raises `SessionUnavailable` while the old one still stands.
         """
         write_id = self._random(WRITE_ID_BYTES)
-        expires = base.template.expires if isinstance(base, Inline) else base.record.expires
+        expires = base.last if isinstance(base, Inline) else base.record.expires
         marker = pack(Marker(Ending.REGENERATED, now, expires, write_id))
         current: Held | Inline = base
         new: Held | None = None
