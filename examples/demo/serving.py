@@ -3,6 +3,7 @@
 What the demo is made of is said once, in `build`. Arguments are read in `command`.
 """
 
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +20,9 @@ from .page import Labels
 from .watch import Log, Watched, WatchedStores
 
 HOST = "127.0.0.1"
+
+# waitress warns of every request that waits for a thread, which is no news on a busy machine.
+logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 
 class Servers(NamedTuple):
