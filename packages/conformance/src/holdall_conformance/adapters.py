@@ -635,15 +635,15 @@ class AdapterConformance:
         receipts: list[Receipt] = []
         site: Site = make(on_receipt=receipts.append)
 
-        def told(*operations: Operation, **script: Any) -> Receipt:
+        def told(*operations: Operation, **script: Any) -> tuple[Visit, Receipt]:
             del receipts[:]
-            site.visit(*operations, **script)
+            visit = site.visit(*operations, **script)
             for _ in range(300):  # a server may finish after its client has the whole body
                 if receipts:
                     break
                 time.sleep(0.01)
             site.check(len(receipts) == 1, f"of one request with {operations} there were {len(receipts)} receipts")
-            return receipts[0]
+            return visit, receipts[0]
 
         for operations, script, expected in (
             ((("set", "n", 1),), {}, (Tier.COOKIE, 1, True)),
@@ -651,17 +651,18 @@ class AdapterConformance:
             ((("set", "data", "x" * 20_000),), {}, (Tier.DURABLE, 2, True)),
             ((("get", "n"),), {"late": (("set", "n", 2),)}, (Tier.DURABLE, 3, True)),
         ):
-            receipt = told(*operations, **script)
+            _, receipt = told(*operations, **script)
             got = receipt[:3]
             site.check(got == expected and not receipt.failures, f"{operations}, {script} had the receipt {receipt}")
         site.stores.down = {Tier.CACHE}
-        receipt = told(("set", "n", 4))
+        _, receipt = told(("set", "n", 4))
         site.check(receipt.durable and receipt.failures, f"while the cache was down, the receipt was {receipt}")
-        site.check(site.visit(("get", "n")).results == [4], "what a receipt called durable was not")
+        visit, _ = told(("get", "n"))
+        site.check(visit.results == [4], "what a receipt called durable was not")
         site.stores.down = {Tier.DURABLE}
         for operations in ((("set", "n", 5),), (("get", "n"),)):
             site.stores.flush()
-            receipt = told(*operations)
+            _, receipt = told(*operations)
             is_told = receipt.failures and not receipt.durable
             site.check(is_told, f"while the durable store was down, the receipt was {receipt}")
 
