@@ -1,10 +1,15 @@
-"""Fixtures for all tests: servers that are started once. How they are started is in `servers.py`."""
+"""Fixtures and settings for all tests: servers that are started once. How they are started is in `servers.py`."""
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import servers
+
+# A slow machine is no failure. Everything else stays as it is, be it Hypothesis's default or its profile for CI.
+settings.register_profile("any speed", settings(), deadline=None, suppress_health_check=(HealthCheck.too_slow,))
+settings.load_profile("any speed")
 
 
 @pytest.fixture(scope="session")
