@@ -394,7 +394,7 @@ def test_length_is_checked_before_any_work(monkeypatch: pytest.MonkeyPatch) -> N
     for size in (4096, 4097, 1_000_000):
         browser.cookies = {NAME: "A" * size}
         assert world.read(browser) == {}
-    assert decoded == [4096]
+    assert set(decoded) == {4096}
 
 
 @pytest.mark.requirement(13)

@@ -112,10 +112,10 @@ DEFECTS = [
         "core/test_requirements.py::test_nothing_is_decoded_before_it_is_authenticated",
         (
             PRESENTED,
-            "            plain = None if sealed is None else self._box.open(sealed, context)",
-            '            with __import__("contextlib").suppress(ValueError):\n'
-            '                __import__("holdall.codec").codec.unpackb(sealed or b"")\n'
-            "            plain = None if sealed is None else self._box.open(sealed, context)",
+            "        plain = None if sealed is None else self._box.open(sealed, context)\n",
+            '        with __import__("contextlib").suppress(ValueError):\n'
+            '            __import__("holdall.codec").codec.unpackb(sealed or b"")\n'
+            "        plain = None if sealed is None else self._box.open(sealed, context)\n",
         ),
     ),
     _defect(
@@ -132,7 +132,7 @@ DEFECTS = [
         4,
         "any version byte will do",
         "core/test_sealing.py::TestSealing::test_every_version_but_one_is_refused",
-        (SEALING, "self._keys.get(sealed[:_HEAD])", "self._keys.get(_VERSION + sealed[1:_HEAD])"),
+        (SEALING, "self._keys.get(prefix[:_HEAD])", "self._keys.get(_VERSION + prefix[1:_HEAD])"),
     ),
     _defect(
         4,
@@ -195,8 +195,8 @@ DEFECTS = [
         "core/test_presented.py::test_key_rotation",
         (
             SEALING,
-            "self._keys.get(sealed[:_HEAD])",
-            "self._keys.get(sealed[:_HEAD] if sealed[:_HEAD] == self._head else b'')",
+            "self._keys.get(prefix[:_HEAD])",
+            "self._keys.get(prefix[:_HEAD] if prefix[:_HEAD] == self._head else b'')",
         ),
     ),
     _defect(
@@ -205,8 +205,8 @@ DEFECTS = [
         "wsgi/test_servers.py::TestKeys::test_half_rolled_out",
         (
             SEALING,
-            "self._keys.get(sealed[:_HEAD])",
-            "self._keys.get(sealed[:_HEAD] if sealed[:_HEAD] == self._head else b'')",
+            "self._keys.get(prefix[:_HEAD])",
+            "self._keys.get(prefix[:_HEAD] if prefix[:_HEAD] == self._head else b'')",
         ),
     ),
     _defect(
@@ -249,13 +249,13 @@ DEFECTS = [
         8,
         "a forked child goes on with half a nonce of its parent",
         "core/test_sealing.py::TestNonces::test_unique_over_fork",
-        (SEALING, " and kept[2] == os.getpid()", ""),
+        (SEALING, " and pid == os.getpid()", ""),
     ),
     _defect(
         8,
         "threads go on with half a nonce for ever",
         "core/test_sealing.py::TestNonces::test_unique_over_threads",
-        (SEALING, " and next(kept[4]) < _KEPT_SEALS", ""),
+        (SEALING, " and next(seals) < _KEPT_SEALS", ""),
     ),
     _defect(
         8,
@@ -280,9 +280,9 @@ DEFECTS = [
         "stores/test_requirements.py::test_nothing_hostile_is_executed[optimistic]",
         (
             PRESENTED,
-            "            if token is None or sealed is None:",
-            '            if plain is None:\n                with __import__("contextlib").suppress(Exception):\n'
-            "                    eval(text)\n            if token is None or sealed is None:",
+            "        return None if token is None or sealed is None",
+            '        if plain is None:\n            with __import__("contextlib").suppress(Exception):\n'
+            "                eval(text)\n        return None if token is None or sealed is None",
         ),
     ),
     _defect(
@@ -295,13 +295,14 @@ DEFECTS = [
         10,
         "tokens are not padded to a multiple of 3 bytes",
         "core/test_token.py::test_length_leaves_no_other_spelling",
-        (TOKEN, "padding = -(_HEAD.size + len(payload)) % 3", "padding = 0"),
+        (TOKEN, "padding = -(_SIZE + len(content)) % 3", "padding = 0"),
     ),
     _defect(
         10,
         "values of any length are decoded",
         "core/test_requirements.py::test_length_is_checked_before_any_work",
         (COOKIES, "if len(rest) <= _COOKIE_BYTES:", "if True:"),
+        (COOKIES, "if len(value) <= _COOKIE_BYTES", "if True"),
     ),
     _defect(
         11,
@@ -409,8 +410,8 @@ DEFECTS = [
         "core/test_session.py::TestVerbs::test_absolute_lifetime",
         (
             EXCHANGE,
-            "token = Token(sid, issued, expires, now // 1000, epoch, revision + 1,",
-            "token = Token(sid, issued, self._manager._end_of(None, now // 1000)[0], now // 1000, epoch, revision + 1,",
+            "Token, (sid, issued, expires, now // 1000, epoch, revision + 1,",
+            "Token, (sid, issued, self._manager._end_of(None, now // 1000)[0], now // 1000, epoch, revision + 1,",
         ),
     ),
     _defect(

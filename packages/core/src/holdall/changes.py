@@ -48,19 +48,23 @@ class Changes:
     """Whose session it is from now on; None: as before."""
 
     def __bool__(self) -> bool:
-        return bool(self.cleared or self.assigned or self.deleted or self.increments or self.until or self.bond)
+        return bool(self.assigned or self.cleared or self.deleted or self.increments or self.until or self.bond)
 
     @property
     def keys(self) -> tuple[str, ...] | None:
         """The keys that are concerned; None stands for every key."""
         return None if self.cleared else (*self.assigned, *self.deleted, *self.increments)
 
+    def with_end(self, until: tuple[int, bool]) -> "Changes":
+        """Return these changes and that of the session's end, which is no quick one."""
+        return Changes(self.cleared, self.assigned, self.deleted, self.increments, False, until, self.bond)
+
     def apply(self, values: Mapping[str, Wire]) -> tuple[dict[str, Wire], tuple[str, ...]]:
         """Return the values with these changes, and the keys whose increments had to be dropped.
 
         An increment is dropped where there is no number any more; a missing value counts as 0.
         """
-        result = {} if self.cleared else dict(values)
+        result = {} if self.cleared else {**values}
         for key in self.deleted:
             result.pop(key, None)
         result.update(self.assigned)
@@ -105,28 +109,30 @@ def collect(
     What was assigned but is the same as before is no change. Raises `UsageError`, naming the key, for a value that
     cannot be kept.
     """
-    changes = Changes(cleared=cleared and bool(loaded), quick=quick)
+    assigned: dict[str, Wire] = {}
+    deleted: set[str] = set()
+    increments: dict[str, int | float] = {}
     key = ""
     try:
         for key, mark in marks.items():
             if mark is ASSIGNED:
                 wire = encode(live[key])
                 if cleared or key not in loaded or not is_same(wire, loaded[key]):
-                    changes.assigned[key] = wire
+                    assigned[key] = wire
             elif mark is DELETED:
                 if key in loaded and not cleared:
-                    changes.deleted.add(key)
+                    deleted.add(key)
             elif mark:
-                changes.increments[key] = mark
+                increments[key] = mark
         for key, value in live.items():
             if key not in marks:
                 wire = encode(value, loaded[key])
                 if wire != loaded[key]:
-                    changes.assigned[key] = wire
-                    changes.quick = False
+                    assigned[key] = wire
+                    quick = False
     except UsageError as error:
         raise UsageError(f"session[{key!r}] cannot be kept: {error}") from error
-    return changes
+    return Changes(cleared and bool(loaded), assigned, deleted, increments, quick)
 
 
 def overlay(inline: Mapping[str, Wire], record: Mapping[str, Wire], changed: Iterable[str] | None) -> dict[str, Wire]:

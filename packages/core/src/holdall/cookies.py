@@ -79,6 +79,19 @@ def read(header: str, name: str) -> list[tuple[str, int]]:
     return found
 
 
+def find_only(header: str, start: str) -> str:
+    """Return the value of the cookie that begins with `start`, `name=`, in a header that has the name only once.
+
+    "" unless it stands there as browsers write it: then `read` has to look closer.
+    """
+    at = header.find(start)
+    if at < 0 or (at and header[at - 2 : at] != "; "):
+        return ""
+    end = header.find(";", at)
+    value = header[at + len(start) :] if end < 0 else header[at + len(start) : end]
+    return value if len(value) <= _COOKIE_BYTES else ""
+
+
 def observed_pieces(header: str, name: str) -> list[int]:
     """Return which numbers, of 1 to 63, the further cookies of split values in a Cookie header have."""
     return sorted(_find_pieces(header, name)) if name + "." in header else []

@@ -7,7 +7,7 @@ whatever the reason; order in the header never decides.
 from typing import NamedTuple
 
 from holdall import token as tokens
-from holdall.cookies import from_text, read
+from holdall.cookies import find_only, from_text, read
 from holdall.sealing import Box
 from holdall.token import Token
 
@@ -27,6 +27,8 @@ class Presented(NamedTuple):
     """All that authenticated had expired."""
     ignored: bool
     """Some value under our names did not open."""
+    alone: bool
+    """The header has no other cookie of ours, no piece of one, and nothing else that looks like one."""
 
 
 class Inspected(NamedTuple):
@@ -46,7 +48,8 @@ class Inspected(NamedTuple):
         return f"<Inspected {self.name}: {self.token}>"
 
 
-NOTHING = Presented(None, b"", False, False, False, False)
+NOTHING = Presented(None, b"", False, False, False, False, False)
+_new = tuple.__new__  # makes a NamedTuple in 0.2 µs; its own way takes 0.6
 _NONE: tuple[list[tuple[Token, bytes]], bool] = ([], False)
 
 
@@ -55,6 +58,7 @@ class Reader:
 
     def __init__(self, name: str, box: Box, *, inline: bool) -> None:
         self.name = name
+        self._start = f"{name}="
         self._box = box
         self._inline = inline
         self._contexts: dict[int, bytes] = {}
@@ -74,15 +78,23 @@ class Reader:
         found = []
         ignored = False
         for text, pieces in read(header, self.name):
-            sealed = from_text(text)
-            context = self.context if pieces == 1 else self.context_of(pieces)
-            plain = None if sealed is None else self._box.open(sealed, context)
-            token = None if plain is None else tokens.unpack(plain, inline=self._inline)
-            if token is None or sealed is None:
+            opened = self._opened(text, self.context_of(pieces))
+            if opened is None:
                 ignored = True
             else:
-                found.append((token, sealed))
+                found.append(opened)
         return found, ignored
+
+    def open_only(self, header: str) -> tuple[Token, bytes] | None:
+        """Return the token in a Cookie header that has this name once; None where `open` has to look closer."""
+        text = find_only(header, self._start)
+        return self._opened(text, self.context) if text else None
+
+    def _opened(self, text: str, context: bytes) -> tuple[Token, bytes] | None:
+        sealed = from_text(text)
+        plain = None if sealed is None else self._box.open(sealed, context)
+        token = None if plain is None else tokens.unpack(plain, inline=self._inline)
+        return None if token is None or sealed is None else (token, sealed)
 
     def explain(self, text: str, pieces: int) -> Inspected:
         """Return what there is to know about a text that was presented under this name."""
@@ -97,13 +109,14 @@ def choose(header: str, inline: Reader, reference: Reader, now: float, idle_time
 
     Under one name, values of the same sid: the highest; of different sids: none of them. Of the two names: the higher.
     """
+    if header.count(inline.name) == 1:  # one cookie of ours, as nearly always: the other name contains this one
+        is_inline = reference.name not in header
+        found = (inline if is_inline else reference).open_only(header)
+        if found is not None and _is_live(found[0], now, idle_timeout):
+            return _new(Presented, (*found, is_inline, not is_inline, False, False, True))
     inlines, ignored_inline = inline.open(header)
     references, ignored_reference = reference.open(header)
     ignored = ignored_inline or ignored_reference
-    if len(inlines) == 1 and not references:  # as nearly always
-        token, sealed = inlines[0]
-        if _is_live(token, now, idle_timeout):
-            return Presented(token, sealed, True, False, False, ignored)
     if not inlines and not references:
         return NOTHING._replace(ignored=True) if ignored else NOTHING
     live = [
@@ -116,7 +129,7 @@ def choose(header: str, inline: Reader, reference: Reader, now: float, idle_time
         best = None  # two sessions of the same instant: nothing tells which one is meant
     expired = not any(_is_live(token, now, idle_timeout) for token, _ in (*inlines, *references))
     chosen, sealed = best if best is not None else (None, b"")
-    return Presented(chosen, sealed, bool(inlines), bool(references), expired, ignored)
+    return Presented(chosen, sealed, bool(inlines), bool(references), expired, ignored, False)
 
 
 def _highest(found: list[tuple[Token, bytes]]) -> tuple[Token, bytes] | None:

@@ -90,19 +90,25 @@ class Box:
         self._head = next(iter(self._keys))
         self._first = self._keys[self._head]
         self._random = random
-        self._derived: OrderedDict[bytes, AESGCM] = OrderedDict()
+        self._derived: OrderedDict[bytes, tuple[AESGCM, bytes]] = OrderedDict()
         self._kept = self._renew(0.0)
 
-    def _renew(self, now: float) -> tuple[AESGCM, bytes, int, float, Iterator[int]]:
+    def _renew(self, now: float) -> tuple[AESGCM, bytes, bytes, int, float, Iterator[int]]:
         """Choose a new first half of the nonce, and keep the key that is derived from it."""
         half = self._random(12)
-        derived = self._first[0].derive(half)
-        prefix = self._head + half
-        self._keep_derived(prefix, derived)
-        self._kept = kept = (derived, prefix, os.getpid(), now, count())
+        key, label = self._first
+        derived, prefix = key.derive(half), self._head + half
+        self._keep_derived(prefix, (derived, label))
+        self._kept = kept = (derived, label, prefix, os.getpid(), now, count())
         return kept
 
-    def _keep_derived(self, prefix: bytes, derived: AESGCM) -> None:
+    def _derive(self, prefix: bytes) -> tuple[AESGCM, bytes] | None:
+        # Version and key are looked up among our own, never taken from the sealed bytes: what is unknown is not
+        # tried.
+        known = self._keys.get(prefix[:_HEAD])
+        return None if known is None else (known[0].derive(prefix[_HEAD:]), known[1])
+
+    def _keep_derived(self, prefix: bytes, derived: tuple[AESGCM, bytes]) -> None:
         # Every step is one atomic operation: at worst, threads that race derive the same key twice.
         if len(self._derived) >= _KEPT_OPENED:
             self._derived.popitem(last=False)
@@ -113,37 +119,34 @@ class Box:
 
         `now`, in seconds UTC since 1970, does nothing but limit how long half a nonce is kept.
         """
-        kept = self._kept
+        derived, label, prefix, pid, since, seals = self._kept
         # Half of the nonce is kept for a moment, because deriving a key costs more than all the rest. The
         # other half is 96 fresh random bits at every seal, so within one derived key this is AES-GCM as NIST
         # allows it for 2^32 messages (SP 800-38D, 8.3), and it seals at most 1,024 per process. A forked
         # child starts anew, as does a clock that steps back. The counter's `next` is atomic, so threads
         # cannot overshoot.
-        if not (0 <= now - kept[3] < _KEPT_SECONDS and kept[2] == os.getpid() and next(kept[4]) < _KEPT_SEALS):
-            kept = self._renew(now)
-            next(kept[4])
+        if not (0 <= now - since < _KEPT_SECONDS and pid == os.getpid() and next(seals) < _KEPT_SEALS):
+            derived, label, prefix, _, _, seals = self._renew(now)
+            next(seals)
         nonce = self._random(12)
-        return kept[1] + nonce + kept[0].encrypt(nonce, plaintext, self._first[1] + context)
+        return prefix + nonce + derived.encrypt(nonce, plaintext, label + context)
 
     def open(self, sealed: bytes, context: bytes) -> bytes | None:
         """Return what was sealed with this context by any key of the ring; None for anything else at all."""
-        # Version and key are looked up among our own, never taken from the sealed bytes: what is unknown is
-        # not tried.
-        known = self._keys.get(sealed[:_HEAD])
-        if known is None or len(sealed) < _SHORTEST:
+        if len(sealed) < _SHORTEST:
             return None
-        key, label = known
         prefix = sealed[:_PREFIX]
-        derived = self._derived.get(prefix)
-        fresh = derived is None
-        if derived is None:
-            derived = key.derive(sealed[_HEAD:_PREFIX])
+        kept = self._derived.get(prefix)
+        known = kept or self._derive(prefix)
+        if known is None:
+            return None
+        derived, label = known
         try:
             plaintext = derived.decrypt(sealed[_PREFIX:_NONCE], sealed[_NONCE:], label + context)
         except InvalidTag:
             return None
-        if fresh:  # Only now: what was not authentic must not push out what is.
-            self._keep_derived(prefix, derived)
+        if kept is None:  # Only now: what was not authentic must not push out what is.
+            self._keep_derived(prefix, known)
         return plaintext
 
     def position(self, sealed: bytes) -> int | None:

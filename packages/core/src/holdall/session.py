@@ -348,6 +348,12 @@ class Session(MutableMapping[str, Any]):
         """Tell whether the session moved on so recently that this request must not begin another (rule 10)."""
         return self._new is None and not self._terminated and self._manager._is_superseded(self)
 
+    def _is_as_read(self) -> bool:
+        """Tell whether nothing was done to a session that was touched, not even a value handed out that may change."""
+        return not (
+            self._marks or self._live or self._cleared or self._new or self._terminated or self._bond or self._persist
+        )
+
     def _changes(self) -> Changes:
         if not (self._opened and (self._marks or self._live or self._cleared)):
             return NO_CHANGES
@@ -359,12 +365,12 @@ class Session(MutableMapping[str, Any]):
     def _rebase(self, values: dict[str, Wire]) -> None:
         """Take what was written for what was read, so that only later changes count as changes."""
         # An object in whose place others put something newer is handed out no more: it would look like a change.
-        loaded, assigned = self._loaded, self._collected.assigned
-        self._live = {
-            key: value
-            for key, value in self._live.items()
-            if type(wire := values.get(key)) is bytes and wire == assigned.get(key, loaded.get(key))
-        }
+        loaded, assigned, live = self._loaded, self._collected.assigned, self._live
+        self._live = {}
+        for key, value in live.items():
+            wire = values.get(key)
+            if type(wire) is bytes and wire == assigned.get(key, loaded.get(key)):
+                self._live[key] = value
         self._loaded = self._base = values
         self._marks = {}
         self._cleared = self._regular = self._persist = False
