@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from holdall.cookie_options import CookieOptions
-from holdall.cookies import SetCookie, find_values, from_text, join_header, observed_pieces, read, to_text
+from holdall.cookies import SetCookie, find_only, find_values, from_text, join_header, observed_pieces, read, to_text
 from holdall.errors import SessionTooLarge
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -148,6 +148,25 @@ class TestText:
         for at in range(4):
             read = {chr(i) for i in range(300) if from_text("AAAA"[:at] + chr(i) + "AAAA"[at + 1 :]) is not None}
             assert set(ALPHABET) == read
+
+
+class TestFindOnly:
+    @pytest.mark.parametrize("before", ["", "a=b; ", f"x{NAME}; "])
+    @pytest.mark.parametrize("after", ["", "; a=b", ";"])
+    def test_as_browsers_write_it(self, before: str, after: str) -> None:
+        """Its value is found at once, between cookies of others too."""
+        assert find_only(f"{before}{NAME}=abc{after}", f"{NAME}=") == "abc"
+
+    @pytest.mark.parametrize("before", [";", "a=b;", " ", "x", "; x", "a=b, "])
+    def test_otherwise_it_is_left_to_read(self, before: str) -> None:
+        """Where it does not begin a cookie after a semicolon and a space, nothing is said, and neither without it."""
+        assert find_only(f"{before}{NAME}=abc", f"{NAME}=") == ""
+        assert find_only(before, f"{NAME}=") == ""
+
+    def test_longest(self) -> None:
+        """A value that is longer than a cookie can be is none."""
+        assert find_only(f"{NAME}={'a' * 4096}", f"{NAME}=") == "a" * 4096
+        assert find_only(f"{NAME}={'a' * 4097}", f"{NAME}=") == ""
 
 
 @pytest.mark.requirement(24)

@@ -140,7 +140,8 @@ class SessionMiddleware:
             scope[_CONNECTION] = outer  # and no cycle is left, which would keep the session's data for a while
             _here.reset(here_token)
             current_session.reset(session_token)
-        await _to_the_end(exchange.finish(), self.stores)
+        if exchange.session.is_accessed():  # or there is nothing to finish, and nobody to tell
+            await _to_the_end(exchange.finish(), self.stores)
 
     async def revoke(self, principal: str, *, except_sid: str | None = None) -> None:
         """End all sessions bound to a principal, now; see `holdall.SessionManager.revoke`."""

@@ -137,7 +137,7 @@ def _respond(request: HttpRequest, response: HttpResponseBase, headers: Headers,
             "concurrent request, for example."
         ) from error
     for name, value in complete if complete is not headers else ():
-        if name != "Set-Cookie":
+        if name != "Set-Cookie" and (name, value) not in headers:  # a header takes a microsecond to set
             response.headers[name] = value
     _set_cookies(response, session.set_cookies | cookies)
     if session.set_cookies:
