@@ -478,6 +478,16 @@ def test_unreadable_session_behind_the_view_is_a_503(make_site: MakeSite, send: 
     assert_refused(site)
 
 
+@STACK
+def test_unreadable_token_is_a_503(make_site: MakeSite, send: Send) -> None:
+    """With CSRF_USE_SESSIONS, where even Django's page for an error reads the session, the answer is 503 as well."""
+    site = make_site(MIDDLEWARE=[MIDDLEWARE, "django.middleware.csrf.CsrfViewMiddleware"], CSRF_USE_SESSIONS=True)
+    site.put(v=LARGE)
+    site.stores.down = {Tier.CACHE, Tier.DURABLE}
+    send(site, lambda request: None, path="/") if send is Site.arequest else send(site, lambda request: None)
+    assert_refused(site)
+
+
 def reading_middleware(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
     def respond(request: HttpRequest) -> Any:
         request.session.get("v")

@@ -50,8 +50,13 @@ class SessionMiddleware(DjangoSessionMiddleware):  # type: ignore[misc]
         if self.async_mode or not self._is_ours:
             return super().__call__(request)
         self.process_request(request)
-        with _current(request.session):
-            response = self.get_response(request)
+        try:
+            with _current(request.session):
+                response = self.get_response(request)
+        except SessionUnavailable as error:  # even Django's page for errors may read it, with CSRF_USE_SESSIONS
+            if (answer := self.process_exception(request, error)) is None:
+                raise
+            return answer
         return self.process_response(request, response)
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
@@ -60,8 +65,13 @@ class SessionMiddleware(DjangoSessionMiddleware):  # type: ignore[misc]
             return await super().__acall__(request)
         self.process_request(request)
         await request.session.ask_first()
-        with _current(request.session):
-            response = await self.get_response(request)
+        try:
+            with _current(request.session):
+                response = await self.get_response(request)
+        except SessionUnavailable as error:
+            if (answer := self.process_exception(request, error)) is None:
+                raise
+            return answer
         session = getattr(request, "session", None)
         if not isinstance(session, SessionStore):
             return await sync_to_async(super().process_response)(request, response)
@@ -97,7 +107,7 @@ class SessionMiddleware(DjangoSessionMiddleware):  # type: ignore[misc]
         return _respond(request, response, headers, complete)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
-        """Answer for a view whose session could not be read."""
+        """Answer for a view, or for what stands before it, whose session could not be read."""
         is_ours = isinstance(exception, SessionUnavailable) and isinstance(request.session, SessionStore)
         return _refuse(request.session) if is_ours else None
 
