@@ -22,6 +22,7 @@ from holdall.commands import Put as Put
 from holdall.commands import Stored as Stored
 from holdall.commands import Tier as Tier
 from holdall.cookie_options import CookieOptions as CookieOptions
+from holdall.cookies import find_values as find_values
 from holdall.current import current_session as current_session
 from holdall.current import get_current_session as get_current_session
 from holdall.current import set_current_session as set_current_session
@@ -44,6 +45,9 @@ from holdall.errors import UsageError as UsageError
 from holdall.exchange import Exchange as Exchange
 from holdall.exchange import Receipt as Receipt
 from holdall.manager import SessionManager as SessionManager
+from holdall.moving import MovingIn as MovingIn
+from holdall.moving import OldSession as OldSession
+from holdall.moving import pack_values as pack_values
 from holdall.presented import Inspected as Inspected
 from holdall.principals import BoundSession as BoundSession
 from holdall.sealing import generate_key as generate_key

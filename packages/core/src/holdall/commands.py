@@ -19,6 +19,8 @@ class Tier(enum.Enum):
     """Fast and forgetful: an entry may vanish at any time."""
     DURABLE = "durable"
     """What it acknowledged stays until it is replaced, deleted or restored from a backup."""
+    OLD = "old"
+    """Where another library kept its sessions: read and deleted from while they move in, never written."""
 
 
 class Expect(enum.Enum):

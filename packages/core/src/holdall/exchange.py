@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from holdall import token as tokens
 from holdall.changes import NO_CHANGES, Changes
 from holdall.codec import Wire, pack_map
-from holdall.commands import Tier
+from holdall.commands import Delete, Tier
 from holdall.cookies import observed_pieces, to_text
 from holdall.drive import Finished, Flow, Steps
-from holdall.errors import SessionConflict, SessionUnavailable
+from holdall.errors import SessionConflict, SessionUnavailable, StoreError
 from holdall.headers import Headers, with_session_headers, with_vary_cookie
 from holdall.outcome import Cookie, Home, Outcome, Wish, Write, decide
 from holdall.presented import NOTHING, Presented
@@ -70,6 +70,7 @@ class Exchange:
     _discarded = False  # nothing of this request is to be saved any more
     _told = False  # on_receipt, of this request
     _quick = False  # what was written last is in the cache alone
+    _keeps_old = False  # the session of another library may go on beside ours
 
     def __init__(self, manager: "SessionManager", session: Session) -> None:
         self._manager = manager
@@ -120,11 +121,14 @@ class Exchange:
             return Finished(self._respond(headers, self._refresh()))
         now = manager._now()
         home = self._home()
+        if session._old is not None and wish not in (Wish.BEGIN, Wish.END):
+            wish = self._move_in(session)
         new = session._new
         given = session._token if new is None and until else new
         if given is not None and given.expires * 1000 <= now:
             wish = Wish.END  # active in this request, gone in the next
             session._end()
+        self._keeps_old = manager._moving is not None and manager._moving.keep and wish not in (Wish.BEGIN, Wish.END)
         token = session._active_token()
         values: dict[str, Wire] = {}
         payload = b""
@@ -223,6 +227,20 @@ class Exchange:
         carried = old.sid if old is not None and goes_on and came == token.bond else None
         return principals.enter(token, carried, session._label, now)
 
+    def _move_in(self, session: Session) -> Wish:
+        """Have a session of another library go on under a new id, bound to whose login it is."""
+        manager, token = self._manager, session._active_token()
+        assert token is not None and session._token is not None and manager._moving is not None
+        if session._new is None:
+            new = manager._new_token(session, None, ssl_only=token.ssl_only)
+            token = new._replace(expires=token.expires, browser=token.browser, bond=token.bond)
+            session._token = session._token._replace(bond=b"")  # nobody has listed its old id
+        if not token.bond and manager._principals is not None:
+            principal = manager._moving.principal_of(session)
+            token = token if principal is None else token._replace(bond=manager._principals.bond(principal))
+        session._new, session._regenerated = token, True
+        return Wish.REGENERATE
+
     def _home(self) -> Home:
         session = self.session
         if session._token is None:
@@ -266,8 +284,12 @@ class Exchange:
         elif outcome.write is Write.MOVE and new is not None and old is not None and base is not None:
             old_key, new_key = store_key(old.sid), store_key(new.sid)
             result = yield from tiers.move(old_key, base, new_key, _template(new, {}), changes, self._fits_packed, now)
-            if not isinstance(result, Gone):
+            if isinstance(result, Gone):
+                yield from self._leave(new, now)  # it is listed, and nobody gets it
+            else:
                 yield from self._leave(old, now)
+                if not self._keeps_old:
+                    yield from self._delete_record()
         elif base is not None and old is not None and outcome.write in (Write.PROMOTE, Write.UPDATE):
             result = yield from tiers.update(store_key(old.sid), base, changes, old.revision, now)
         if outcome.ends_old and outcome.write is not Write.MOVE and old is not None:
@@ -320,8 +342,18 @@ class Exchange:
             # The cookie goes all the same; only a slow request could still bring this session back.
             log.error("the end of a session in the cookie could not be recorded")
 
+        yield from self._delete_record()
         if old.bond and manager._principals is not None:
             yield from manager._principals.leave(old, Ending.ENDED, now)
+
+    def _delete_record(self) -> Steps[None]:
+        """Delete what another library has of a session that moved in or ended; its marker holds without that."""
+        if (old := self.session._old) is None or old.record is None:
+            return
+        try:
+            yield Delete(Tier.OLD, old.record)
+        except StoreError as error:
+            log.warning("a record of another library was left behind: %s", error)
 
     def _leave(self, old: Token, now: int) -> Steps[None]:
         """Have a sid that was moved away from refused, where only its cookie says that it is bound."""
@@ -347,7 +379,9 @@ class Exchange:
 
         A response that is under way may have moved its end, by the lifetime of the settings as a rule.
         """
-        return max(token.expires, now // 1000 + self._manager.settings.lifetime)
+        manager = self._manager
+        until = 0 if manager._moving is None or self.session._old is None else manager._moving.until
+        return max(token.expires, now // 1000 + manager.settings.lifetime, until)
 
     def _fits_packed(self, values: dict[str, Wire]) -> bool:
         return self._fits(pack_map(values), self.session._active_token())
@@ -419,14 +453,16 @@ class Exchange:
         sealed = manager._box.seal(plain, context, now / 1000)
         max_age = None if token.browser else token.expires - now // 1000
         cookies: Headers = writer.write(to_text(sealed), max_age, secure=token.ssl_only)
-        if clears and self._opened._headers and not (presented := self._presented()).alone:
-            if observed := self._pieces():
-                first = pieces if inline else 1
-                stale = [number for number in observed if number >= first]
-                cookies += manager._set_inline.delete(stale, secure=token.ssl_only)
-            if presented.inline and presented.reference:
-                other = manager._set_reference if inline else manager._set_inline
-                cookies += other.delete([0], secure=token.ssl_only)
+        if clears and self._opened._headers:
+            cookies += self._delete_old(is_inline=inline)
+            if not (presented := self._presented()).alone:
+                if observed := self._pieces():
+                    first = pieces if inline else 1
+                    stale = [number for number in observed if number >= first]
+                    cookies += manager._set_inline.delete(stale, secure=token.ssl_only)
+                if presented.inline and presented.reference:
+                    other = manager._set_reference if inline else manager._set_inline
+                    cookies += other.delete([0], secure=token.ssl_only)
         return cookies
 
     def _delete(self, *, both: bool, secure: bool = False) -> Headers:
@@ -437,7 +473,16 @@ class Exchange:
             cookies += manager._set_inline.delete([0, *self._pieces()], secure=secure)
         if both or presented.reference:
             cookies += manager._set_reference.delete([0], secure=secure)
-        return cookies
+        return cookies + self._delete_old(is_inline=True) if both else cookies
+
+    def _delete_old(self, *, is_inline: bool) -> Headers:
+        """Delete the cookies of another library that the request presented, but one in whose place our inline one is."""
+        manager = self._manager
+        if (moving := manager._moving) is None or self._keeps_old or not self._opened._headers:
+            return []
+        old, ours = moving.cookie, manager.cookie
+        same = (old.effective_name, old.path, old.domain) == (manager._inline.name, ours.path, ours.domain)
+        return [] if same and is_inline else moving.delete(self._opened._headers)
 
     def _pieces(self) -> list[int]:
         """The further cookies of a split value that the request presented."""

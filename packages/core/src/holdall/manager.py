@@ -12,13 +12,16 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
-from holdall.codec import unpack_map
+from holdall import moving
+from holdall.codec import decode, unpack_map
+from holdall.commands import Found, Get, Tier
 from holdall.cookie_options import CookieOptions
 from holdall.cookies import SetCookie, join_header, read
 from holdall.drive import Finished, Flow, Steps
 from holdall.errors import SessionUnavailable, StoreError, StoreUnavailable, UsageError
 from holdall.exchange import CookieHeaders, Drive, Exchange, Receipt
 from holdall.headers import Headers
+from holdall.moving import MovingIn
 from holdall.presented import NOTHING, Inspected, Presented, Reader, choose
 from holdall.principals import BoundSession, Principals
 from holdall.record import Ending
@@ -50,7 +53,8 @@ class SessionManager:
     `revocation_check`: how often a bound session asks whether it was revoked, see `Session.bind`; None: none is bound.
     `store_budget`: a request that has waited so long for its stores gives them no further command, as if they did not
     answer; a command that is under way then still has its store's own deadline.
-    `save_on_error`: save although the status is 500 or above. `on_receipt` is called with the `Receipt` of every
+    `save_on_error`: save although the status is 500 or above. `moving_in`: accepts sessions that users hold from
+    another library, until a day; see `MovingIn`. `on_receipt` is called with the `Receipt` of every
     request that touched its session, when its body is through. `clock` returns seconds UTC since 1970, `random` that
     many random bytes.
 
@@ -71,6 +75,7 @@ class SessionManager:
         revocation_check: timedelta | None = timedelta(seconds=60),
         store_budget: timedelta = timedelta(seconds=2),
         save_on_error: bool = False,
+        moving_in: MovingIn | None = None,
         on_receipt: Callable[[Receipt], object] | None = None,
         session_class: type[Session] = Session,
         clock: Callable[[], float] = time.time,
@@ -121,6 +126,9 @@ class SessionManager:
                 clock=clock,
                 random=random,
             )
+        if moving_in is not None:
+            self._check_moving_in(moving_in)
+        self._moving = moving_in
         self._session_class = session_class
         self._complained = float("-inf")
         self._warned_of_http = False
@@ -159,7 +167,8 @@ class SessionManager:
         keep = None if except_sid is None else parse_sid(except_sid)
         if keep is None and except_sid is not None:
             raise UsageError("except_sid is no session id: use session.sid")
-        return self._bound_sessions().revoke(principal, keep)
+        principals = self._bound_sessions()
+        return principals.revoke(principal, keep) if self._moving is None else self._revoke(principals, principal, keep)
 
     def sessions_of(self, principal: str) -> Flow[list[BoundSession]]:
         """Return the sessions bound to a principal that have not ended, the one seen last first. Drive it.
@@ -192,6 +201,25 @@ class SessionManager:
                 "tests or a plain http network, use CookieOptions(secure=False)"
             )
 
+    def _revoke(self, principals: Principals, principal: str, keep: bytes | None) -> Steps[None]:
+        """Have old sessions of a principal refused that were issued until now, then end all that have moved in."""
+        assert self._moving is not None
+        key = store_key(moving.name(principals.bond(principal)))
+        yield from self._tiers.end(key, self._moving.until, self._now())
+        yield from principals.revoke(principal, keep)
+
+    def _check_moving_in(self, moving_in: MovingIn) -> None:
+        if not isinstance(moving_in, MovingIn):
+            raise UsageError(f"moving_in={moving_in!r} must be a MovingIn, such as StarletteSessions(...)")
+        name = moving_in.cookie.effective_name
+        if moving_in.keep and name in (self._inline.name, self._reference.name):
+            raise UsageError(
+                f"moving_in: keep=True leaves the old cookie {name!r} alone, and Holdall's has the same name: choose "
+                "another name for Holdall's"
+            )
+        if moving_in.until <= self.clock():
+            log.warning("the time of moving_in is over, and no old session is read any more: leave it out")
+
     # -- for Session -------------------------------------------------------------------------------------------------
 
     def _bound_sessions(self) -> Principals:
@@ -214,12 +242,21 @@ class SessionManager:
             session._opened = True
             return
         session._presented = presented = self._choose(session)
-        if presented.ignored and not -_QUIET < (now := self.clock()) - self._complained < _QUIET:
+        is_odd, token = presented.ignored, presented.token
+        if self._moving is not None and not (presented.inline or presented.reference):
+            now = self.clock()
+            session._old = old = self._moving.present(session._headers, now)
+            if old is not None:
+                token = moving.as_token(old, int(now), self.settings.lifetime)
+            is_odd = old is None and (is_odd or self._moving.is_presented(session._headers, now))
+        if is_odd and not -_QUIET < (now := self.clock()) - self._complained < _QUIET:
             self._complained = now
             log.warning("a session cookie does not open (forged, damaged, or of another key): it is ignored")
-        token = session._token = presented.token
+        session._token = token
         if token is None:
             session._opened = True
+        elif session._old is not None:
+            pass  # its markers are to be asked for, if not its values too
         elif token.payload is not None and not (token.bond and self._is_to_ask(token.bond, token.sid)):
             self._show_inline(session, token)
 
@@ -228,14 +265,16 @@ class SessionManager:
             # Where nothing is to be fetched and nobody to be asked, the session stays untouched.
             session._headers = join_header(session._headers)
             if self._reference.name not in session._headers:
-                if self._principals is None or self._inline.name not in session._headers:
+                is_old = self._moving is not None and self._moving.is_presented(session._headers, self.clock())
+                if not is_old and (self._principals is None or self._inline.name not in session._headers):
                     return _LOADED
                 token = self._choose(session).token
-                if token is None or not self._is_to_ask(token.bond, token.sid):
+                if not is_old if token is None else not self._is_to_ask(token.bond, token.sid):
                     return _LOADED
         if session._look() or session._token is None:
             return _LOADED
-        return self._watch(session, self._load_stored(session, session._token))
+        load = self._load_stored if session._old is None else self._load_old
+        return self._watch(session, load(session, session._token))
 
     def _watch(self, session: Session, flow: Steps[T]) -> Steps[T]:
         """Hand on the commands of a request's flow, while it may wait for its stores; note which had no answer."""
@@ -292,6 +331,39 @@ class SessionManager:
                 issued=record.issued, expires=record.expires, ssl_only=record.ssl_only, browser=record.browser
             )
 
+    def _load_old(self, session: Session, token: Token) -> Steps[None]:
+        """Load a session of another library, unless it has moved in or ended."""
+        old, now = session._old, self._now()
+        assert old is not None and self._moving is not None
+        session._failure = None  # of an earlier attempt
+        if old.record is not None:
+            try:
+                answer = yield Get(Tier.OLD, old.record)
+            except StoreError as error:
+                session._failure = SessionUnavailable(f"a session of another library cannot be read: {error}")
+                raise session._failure from error
+            read = self._moving.read(old, answer.value, now / 1000) if isinstance(answer, Found) else None
+            old = None if read is None or 0 < read.expires * 1000 <= now else read
+        gone: Gone | None = Gone(None, 0)
+        if old is not None:
+            gone = yield from self._tiers.ending(store_key(token.sid), now)
+            if gone is not None and self._is_moved(gone):
+                gone = None  # requests that the browser sent together; what they change is dropped at the commit
+            if gone is None and self._principals is not None and (principal := self._owner(old.payload)) is not None:
+                revoked = yield from self._tiers.ending(store_key(moving.name(self._principals.bond(principal))), now)
+                gone = revoked if revoked is not None and revoked.time >= old.issued * 1000 else None
+        if session._opened:  # begun anew, or loaded, while this load was under way
+            return
+        session._gone = gone
+        if old is not None:
+            session._old, session._token = old, moving.as_token(old, now // 1000, self.settings.lifetime)
+        self._show_inline(session, session._token or token)
+
+    def _owner(self, payload: bytes) -> str | None:
+        assert self._moving is not None
+        values = {key: decode(wire) if type(wire) is bytes else wire for key, wire in unpack_map(payload).items()}
+        return self._moving.principal_of(values)
+
     def _is_to_ask(self, bond: bytes, sid: bytes) -> bool:
         """Tell whether it is time to ask if a session was revoked."""
         return bool(bond) and self._principals is not None and self._principals.known(sid, self._now()) is None
@@ -326,8 +398,11 @@ class SessionManager:
         return int(expiration_ts), False
 
     def _is_superseded(self, session: Session) -> bool:
-        gone = session._gone
-        return gone is not None and gone.ending is Ending.REGENERATED and self._is_recent(gone)
+        return session._gone is not None and self._is_moved(session._gone)
+
+    def _is_moved(self, gone: Gone) -> bool:
+        """Tell whether a session got a new id a moment ago."""
+        return gone.ending is Ending.REGENERATED and self._is_recent(gone)
 
     def _is_recent(self, gone: Gone) -> bool:
         """Tell whether responses from before its end may still be under way (rule 10)."""

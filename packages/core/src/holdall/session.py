@@ -16,6 +16,7 @@ from holdall.errors import SessionCommitted, SessionNotLoaded, UsageError
 if TYPE_CHECKING:
     from holdall.exchange import Drive
     from holdall.manager import SessionManager
+    from holdall.moving import OldSession
     from holdall.presented import Presented
     from holdall.tiers import Gone, Held
     from holdall.token import Token
@@ -37,6 +38,7 @@ class Session(MutableMapping[str, Any]):
     _presented: "Presented | None" = None  # what the cookies said; None: not looked at yet
     _chosen: "Presented | None" = None  # the same, found out before the session was touched
     _token: "Token | None" = None  # the live session the request came with
+    _old: "OldSession | None" = None  # what _token was made of, if the request came with another library's session
     _opened: bool = False  # _loaded holds the data, or there is none
     _failure: Exception | None = None  # why loading failed: not tried again in this request
     _waited: float = 0.0  # seconds that this request has waited for its stores

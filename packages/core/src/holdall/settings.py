@@ -13,6 +13,7 @@ from holdall.errors import UsageError
 if TYPE_CHECKING:
     from holdall.cookie_options import CookieOptions
     from holdall.exchange import Receipt
+    from holdall.moving import MovingIn
     from holdall.session import Session
 
 ONE_COOKIE = 3800
@@ -31,6 +32,7 @@ class ManagerOptions(TypedDict, total=False):
     revocation_check: timedelta | None
     store_budget: timedelta
     save_on_error: bool
+    moving_in: "MovingIn | None"
     on_receipt: "Callable[[Receipt], object] | None"
     session_class: "type[Session]"
     clock: Callable[[], float]

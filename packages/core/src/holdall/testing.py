@@ -57,7 +57,11 @@ class RecordingStores:
         self.limit = limit
         self._clock = clock
         self._version = 0
-        self._values: dict[Tier, dict[str, tuple[bytes, int, int]]] = {Tier.CACHE: {}, Tier.DURABLE: {}}
+        self._values: dict[Tier, dict[str, tuple[bytes, int, int]]] = {
+            Tier.CACHE: {},
+            Tier.DURABLE: {},
+            Tier.OLD: {},
+        }
 
     def execute(self, commands: tuple[Command, ...], /) -> tuple[Answer | StoreError, ...]:
         """Carry out commands, as the stores of `holdall_stores` do."""

@@ -188,6 +188,15 @@ class Tiers:
             return _gone(stored)
         return Held(stored, answer.version, answer.version if self._home is Tier.CACHE else None)
 
+    def ending(self, key: str, now: int) -> Steps[Gone | None]:
+        """Return how a session ended, None if no marker says that it did. An outage is no logout: it says nothing."""
+        try:
+            found = yield from self._read_home(key, now)
+        except SessionUnavailable as error:
+            log.error("whether an old session has moved in or ended cannot be asked, it goes on: %s", error)
+            return None
+        return found if isinstance(found, Gone) and found.ending is not None else None
+
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def insert(self, key: str, record: Record, now: int) -> Steps[Written]:

@@ -1,0 +1,468 @@
+"""Moving in: old sessions are read, carried over at the first write, and stay ended, whoever presents their cookie."""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from holdall import (
+    CookieOptions,
+    MovingIn,
+    OldSession,
+    Session,
+    SessionUnavailable,
+    Tier,
+    UsageError,
+    find_values,
+    pack_values,
+    run,
+    unpack_map,
+)
+
+from tests.core.support import Browser, World, big
+
+NAME = "old"
+END = 1_800_000_000 + 30 * 86_400  # World's clock begins at 1,800,000,000
+UNTIL = datetime.fromtimestamp(END, UTC)
+
+
+class Plain(MovingIn):
+    """Reads cookies such as `ok.7.{"n":1}`: an id and values, or an id alone, whose values are in a store."""
+
+    def __init__(self, *, name: str = NAME, expires: int = 0, issued: int = 0, **options: Any) -> None:
+        super().__init__(**{"until": UNTIL, **options})
+        self._name = name
+        self._expires = expires
+        self._issued = issued
+
+    @property
+    def cookie(self) -> CookieOptions:
+        return CookieOptions(name=self._name, secure=False)
+
+    def find(self, header: str, now: float) -> Iterable[OldSession]:
+        for value in find_values(header, self._name):
+            mark, _, rest = value.partition(".")
+            number, _, text = rest.partition(".")
+            if mark != "ok":
+                continue
+            common = OldSession(f"plain/{number}".encode(), expires=self._expires, issued=self._issued)
+            if text:
+                yield common._replace(payload=pack_values(json.loads(text)))
+            else:
+                yield common._replace(record=number)
+
+    def read(self, old: OldSession, value: bytes, now: float) -> OldSession | None:
+        return old._replace(payload=pack_values(json.loads(value))) if value.startswith(b"{") else None
+
+    def principal_of(self, values: Mapping[str, Any]) -> str | None:
+        return values.get("user")
+
+
+def old_browser(values: dict[str, Any] | None = None, number: int = 7, name: str = NAME) -> Browser:
+    browser = Browser()
+    text = "" if values is None else "." + json.dumps(values).replace(" ", "")
+    browser.cookies = {name: f"ok.{number}{text}"}
+    return browser
+
+
+def a_world(values: dict[str, Any] | None = None, **options: Any) -> World:
+    reader = {key: options.pop(key) for key in ("name", "expires", "issued", "until", "keep") if key in options}
+    world = World(moving_in=Plain(**reader), **options)
+    world.browser = old_browser({"n": 1} if values is None else values, name=reader.get("name", NAME))
+    return world
+
+
+def stored_world(record: bytes = b'{"n": 1}', **options: Any) -> World:
+    world = a_world(**options)
+    world.browser = old_browser(None)
+    world.stores.restore(Tier.OLD, {"7": (record, 1, END * 2)})
+    return world
+
+
+def add(session: Session) -> None:
+    session["n"] = session.get("n", 0) + 1
+
+
+def test_off_by_default() -> None:
+    """Without moving_in a cookie of another library is nobody's business."""
+    world = World()
+    world.browser = old_browser({"n": 1})
+
+    assert world.read() == {}
+    assert "old" in world.browser.cookies
+
+
+def test_read_only() -> None:
+    """Reading an old session writes nothing, sets no cookie, and says that the response depends on the cookie."""
+    world = a_world()
+
+    assert world.read() == {"n": 1}
+    assert [type(command).__name__ for command in world.stores.commands] == ["Get"]
+    assert world.headers == [("Vary", "Cookie")]
+
+
+def test_untouched() -> None:
+    """A request that does not touch its session asks and reads nothing."""
+    world = a_world()
+
+    world.request(lambda session: None)
+
+    assert world.stores.commands == []
+    assert world.headers == []
+
+
+def test_first_write_moves() -> None:
+    """The first write gives the session an id and a cookie of Holdall's, and deletes the old cookie."""
+    world = a_world()
+    old = world.request(lambda session: session.sid)
+
+    world.request(add)
+    assert list(world.browser.cookies) == ["__Host-session"]
+    assert world.read() == {"n": 2}
+    assert world.request(lambda session: session.sid) != old
+    assert not world.request(Session.is_new)
+
+
+def test_move_to_a_store() -> None:
+    """An old session too big for the cookie moves to a store."""
+    world = a_world()
+
+    world.request(lambda session: session.update(big=big()))
+
+    assert list(world.browser.cookies) == ["__Host-session-ref"]
+    assert world.read() == {"n": 1, "big": big()}
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda session: session.set_quick("n", 2),
+        lambda session: session.save(persist_even_if_using_cookie=True),
+        lambda session: session.bind("ada"),
+        lambda session: session.regenerate_id(),
+        lambda session: session.clear(),
+        lambda session: session.incr("n"),
+    ],
+)
+def test_every_write_moves(act: Any) -> None:
+    """Whatever there is to be saved, the session goes on under a new id, and the old cookie goes."""
+    world = a_world()
+    old = world.request(lambda session: session.sid)
+
+    world.request(act)
+
+    assert NAME not in world.browser.cookies
+    assert world.request(Session.is_active)
+    assert world.request(lambda session: session.sid) != old
+
+
+def test_refresh_moves() -> None:
+    """Where a framework's sessions slide, the commit that moves the end moves the session in."""
+    world = a_world()
+    exchange = world.open()
+    assert exchange.session["n"] == 1
+
+    end = world.clock.now + 500
+    world.browser.receive(run(exchange.commit(status=200, headers=[], expiration_ts=end, refresh=True), world.stores))
+
+    assert list(world.browser.cookies) == ["__Host-session"]
+    assert world.request(Session.get_expiration) == int(end)
+
+
+def test_a_session_of_ours_counts() -> None:
+    """A request with a session of Holdall's does not look at an old cookie, be the one live or expired."""
+    world = World(moving_in=Plain(), lifetime=timedelta(minutes=5))
+    world.request(lambda session: session.update(ours=True))
+    world.browser.cookies |= old_browser({"n": 1}).cookies
+
+    assert world.read() == {"ours": True}
+    world.clock.advance(600)
+    assert world.read() == {}
+
+
+def test_copied_cookie() -> None:
+    """Of a session that moved in, a copied old cookie opens nothing a minute later, and changes nothing at once."""
+    world = a_world()
+    thief = world.browser.copy()
+    world.request(add)
+
+    world.request(add, thief)
+    assert thief.cookies == old_browser({"n": 1}).cookies
+    assert world.receipt is not None
+    assert [conflict.keys for conflict in world.receipt.conflicts] == [("n",)]
+    world.clock.advance(61)
+    assert world.read(thief) == {}
+    assert world.read() == {"n": 2}
+
+
+def test_requests_that_overlap() -> None:
+    """Requests sent together with the move read what was there, and the one that comes second drops its changes."""
+    world = a_world()
+    late = world.open()
+    assert late.session["n"] == 1
+    world.request(add)
+    after = world.open(old_browser({"n": 1}))
+    assert after.session["n"] == 1
+
+    late.session["n"] = 100
+    headers = run(late.commit(status=200, headers=[]), world.stores)
+
+    assert headers == [("Vary", "Cookie")]
+    assert world.read() == {"n": 2}
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_logout_stays(stored: bool) -> None:
+    """After a logout neither a slow request nor the copied old cookie brings the session back."""
+    world = stored_world() if stored else a_world()
+    thief = world.browser.copy()
+    slow = world.open(thief)
+    assert slow.session["n"] == 1
+
+    world.request(Session.terminate)
+    assert world.browser.cookies == {}
+    slow.session["n"] = 2
+    assert run(slow.commit(status=200, headers=[]), world.stores) == [("Vary", "Cookie")]
+    assert world.read(thief) == {}
+    world.request(add, thief)
+    assert world.read(thief) == {"n": 1}  # a session of its own
+    assert world.stores.snapshot(Tier.OLD) == {}
+
+
+def test_logout_after_the_move() -> None:
+    """A logout in Holdall ends what moved in: the old cookie, should it come again, opens nothing."""
+    world = a_world(keep=True)
+    thief = world.browser.copy()
+    world.request(add)
+    assert set(world.browser.cookies) == {NAME, "__Host-session"}
+
+    world.request(Session.terminate)
+    assert world.browser.cookies == {}
+    world.clock.advance(61)
+    assert world.read(thief) == {}
+    world.clock.advance(29 * 86_400)
+    assert world.read(thief) == {}
+
+
+def test_start_ends_it() -> None:
+    """`start` ends an old session as a logout does, and keeps nothing of it, whatever `keep` says."""
+    world = stored_world(keep=True)
+    thief = world.browser.copy()
+
+    world.request(lambda session: (session.start(), session.update(other=1)))
+
+    assert list(world.browser.cookies) == ["__Host-session"]
+    assert world.read(thief) == {}
+    assert world.stores.snapshot(Tier.OLD) == {}
+
+
+def test_login_leaves_the_old_id() -> None:
+    """A cookie planted before a login does not open what the login made of it: no fixation."""
+    world = a_world()
+    attacker = world.browser.copy()
+
+    world.request(lambda session: (session.regenerate_id(), session.update(user="ada")))
+
+    world.clock.advance(61)
+    assert world.read(attacker) == {}
+    assert world.read()["user"] == "ada"
+
+
+def test_until() -> None:
+    """From the end date on no old session is read."""
+    world = a_world()
+    world.clock.now = END - 1.0
+    assert world.read() == {"n": 1}
+    world.clock.now = END
+    assert world.read() == {}
+
+
+def test_over_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """A moving_in whose time is over is said at start-up."""
+    World(moving_in=Plain(until=datetime(2020, 1, 1, tzinfo=UTC)))
+
+    assert "the time of moving_in is over" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"until": datetime(2030, 1, 1)}, {"until": "2030-01-01"}, {"until": None}, {"keep": 1}],
+)
+def test_refused_arguments(options: dict[str, Any]) -> None:
+    """An end date without a time zone, and other nonsense, is refused by name."""
+    with pytest.raises(UsageError, match=next(iter(options))):
+        Plain(**options)
+
+
+def test_refused_settings() -> None:
+    """`moving_in` must be a reader, and `keep` needs a cookie name of Holdall's own."""
+    with pytest.raises(UsageError, match="moving_in='flask'"):
+        World(moving_in="flask")
+    with pytest.raises(UsageError, match="has the same name"):
+        World(moving_in=Plain(name="session", keep=True), cookie=CookieOptions(name="session"))
+
+
+def test_expired() -> None:
+    """An old session past its own end is none, and lives no longer for having moved in."""
+    world = a_world(expires=1_800_000_100)
+    world.request(add)
+    assert world.request(Session.get_expiration) == 1_800_000_100
+
+    world = a_world(expires=1_800_000_100)
+    world.clock.advance(100)
+    assert world.read() == {}
+
+
+def test_bad_cookies(caplog: pytest.LogCaptureFixture) -> None:
+    """What does not authenticate is no session: no header but Vary, one log line, and nothing of the cookie in it."""
+    world = a_world()
+    world.browser.cookies = {NAME: "forged.7.secret"}
+
+    for _ in range(3):
+        assert world.read() == {}
+        assert world.headers == [("Vary", "Cookie")]
+    assert len(caplog.records) == 1
+    assert "secret" not in caplog.text
+
+
+def test_several_cookies() -> None:
+    """Of two old sessions under the same name none is meant, whatever their order; of the same one twice, that one."""
+    world = a_world()
+    for pair in (("7", "8"), ("8", "7")):
+        header = "; ".join(f'{NAME}=ok.{number}.{{"n":{number}}}' for number in pair)
+        assert dict(world.manager.open(header, drive=world.drive).session) == {}
+    header = f'{NAME}=ok.7.{{"n":7}}; {NAME}=ok.7.{{"n":7}}'
+    assert dict(world.manager.open(header, drive=world.drive).session) == {"n": 7}
+
+
+@pytest.mark.parametrize("is_big", [False, True])
+def test_same_name(is_big: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Under a name that both use, Holdall's cookie replaces the old one, one Set-Cookie for a name, and nobody warns."""
+    world = a_world(name="session", cookie=CookieOptions(name="session"))
+    world.request(lambda session: session.update(more=big() if is_big else 1))
+
+    names = [value.partition("=")[0] for name, value in world.headers if name == "Set-Cookie"]
+    assert sorted(names) == (["session", "session-ref"] if is_big else ["session"])
+    assert world.read()["n"] == 1
+    assert list(world.browser.cookies) == ["session-ref" if is_big else "session"]
+    assert not caplog.records
+
+
+def test_stored() -> None:
+    """A session whose values are in the other library's store is fetched there, and deleted there when it has moved."""
+    world = stored_world()
+
+    assert world.request(Session.is_active)
+    assert world.stores.commands == []  # until somebody looks further
+    assert world.read() == {"n": 1}
+    assert world.stores.snapshot(Tier.OLD)
+    world.request(add)
+    assert world.stores.snapshot(Tier.OLD) == {}
+    assert world.read() == {"n": 2}
+
+
+def test_stored_and_kept() -> None:
+    """With `keep` the other library keeps the record and the browser its cookie."""
+    world = stored_world(keep=True)
+
+    world.request(add)
+
+    assert world.stores.snapshot(Tier.OLD)
+    assert NAME in world.browser.cookies
+    assert world.read() == {"n": 2}
+
+
+@pytest.mark.parametrize("record", [None, b"garbage"])
+def test_stored_and_lost(record: bytes | None) -> None:
+    """A record that is not there, or cannot be read, is no session."""
+    world = stored_world(record or b"")
+    if record is None:
+        world.stores.flush(Tier.OLD)
+
+    assert world.read() == {}
+    world.request(add)
+    assert world.read() == {"n": 1}
+
+
+def test_stored_and_down() -> None:
+    """A store of the other library that does not answer is an outage, and no logout: the cookie is kept."""
+    world = stored_world()
+    world.stores.down = {Tier.OLD}
+
+    with pytest.raises(SessionUnavailable):
+        world.read()
+    world.stores.down = set()
+    assert world.read() == {"n": 1}
+
+
+def test_record_left_behind(caplog: pytest.LogCaptureFixture) -> None:
+    """Where the old record cannot be deleted the session moves all the same, and the old cookie stays dead."""
+    world = stored_world()
+    thief = world.browser.copy()
+    exchange = world.open()
+    add(exchange.session)
+    world.stores.down = {Tier.OLD}
+    world.close(exchange)
+    world.stores.down = set()
+
+    assert "left behind" in caplog.text
+    world.clock.advance(61)
+    assert world.read(thief) == {}
+
+
+def test_durable_tier_down() -> None:
+    """While the durable tier is down, an old session goes on: an outage is no logout."""
+    world = a_world()
+    world.stores.down = {Tier.DURABLE}
+
+    assert world.read() == {"n": 1}
+    world.request(add)
+    assert world.read() == {"n": 2}
+
+
+def test_login_is_bound() -> None:
+    """An old login is bound by the write that moves it in, and can be revoked from then on."""
+    world = a_world({"user": "ada"})
+    world.request(add)
+
+    assert len(run(world.manager.sessions_of("ada"), world.stores)) == 1
+    run(world.manager.revoke("ada"), world.stores)
+    assert world.read() == {}
+
+
+@pytest.mark.parametrize(("issued", "seen"), [(1_799_999_999, False), (0, False), (1_800_000_001, True)])
+def test_revoked_before_it_moved(issued: int, seen: bool) -> None:
+    """`revoke` also ends old logins that have not moved in yet, as far as they were issued before."""
+    world = a_world({"user": "ada"}, issued=issued)
+    run(world.manager.revoke("ada"), world.stores)
+
+    assert bool(world.read()) is seen
+    assert world.read(old_browser({"user": "bob"}, 8)) == {"user": "bob"}
+
+
+def test_second_login_of_a_move_leaves_no_trace() -> None:
+    """Of two requests that move a login in together, one session is listed."""
+    world = a_world({"user": "ada"})
+    late = world.open()
+    assert late.session["user"] == "ada"
+    world.request(add)
+    late.session["n"] = 1
+    run(late.commit(status=200, headers=[]), world.stores)
+
+    assert len(run(world.manager.sessions_of("ada"), world.stores)) == 1
+
+
+def test_left_behind_values(caplog: pytest.LogCaptureFixture) -> None:
+    """A value that cannot be kept is left behind and named, and the rest goes on; its content is not told."""
+    payload = pack_values({"n": 1, "odd": object(), 3: "secret"})
+
+    assert unpack_map(payload) == {"n": 1}
+    assert caplog.text.count("left behind") == 2
+    assert "secret" not in caplog.text
+
+
+@pytest.fixture(autouse=True)
+def _warnings(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "holdall")
