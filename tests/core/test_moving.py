@@ -251,7 +251,11 @@ def test_start_ends_it() -> None:
     world = stored_world(keep=True)
     thief = world.browser.copy()
 
-    world.request(lambda session: (session.start(), session.update(other=1)))
+    def begin(session: Session) -> None:
+        session.start()
+        session["other"] = 1
+
+    world.request(begin)
 
     assert list(world.browser.cookies) == ["__Host-session"]
     assert world.read(thief) == {}
@@ -263,7 +267,11 @@ def test_login_leaves_the_old_id() -> None:
     world = a_world()
     attacker = world.browser.copy()
 
-    world.request(lambda session: (session.regenerate_id(), session.update(user="ada")))
+    def log_in(session: Session) -> None:
+        session.regenerate_id()
+        session["user"] = "ada"
+
+    world.request(log_in)
 
     world.clock.advance(61)
     assert world.read(attacker) == {}
@@ -339,7 +347,7 @@ def test_several_cookies() -> None:
 
 @pytest.mark.parametrize("is_big", [False, True])
 def test_same_name(is_big: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """Under a name that both use, Holdall's cookie replaces the old one, one Set-Cookie for a name, and nobody warns."""
+    """Under a name that both use, Holdall's cookie replaces the old one, one for a name, and nobody warns."""
     world = a_world(name="session", cookie=CookieOptions(name="session"))
     world.request(lambda session: session.update(more=big() if is_big else 1))
 

@@ -28,7 +28,7 @@ from holdall import (
     arun,
     current_session,
 )
-from holdall_stores import Stores, default_stores, in_threads
+from holdall_stores import Stores, default_stores, in_threads, with_old_records
 
 from holdall_asgi.session import Session
 
@@ -100,7 +100,7 @@ class SessionMiddleware:
             raise UsageError(f"eager={eager!r} must be True or False")
         self.app = app
         self.eager = eager
-        self.stores = _awaitable(stores, no_datastore=no_datastore)
+        awaitable = _awaitable(stores, no_datastore=no_datastore)
         options.setdefault("session_class", Session)
         self.manager = SessionManager(
             cookie_key,
@@ -109,6 +109,7 @@ class SessionMiddleware:
             cookie_only_threshold=cookie_only_threshold,
             **options,
         )
+        self.stores = with_old_records(awaitable, self.manager.moving_in)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Handle one connection; what is neither http nor a websocket goes to the application as it is."""

@@ -128,7 +128,9 @@ class Exchange:
         if given is not None and given.expires * 1000 <= now:
             wish = Wish.END  # active in this request, gone in the next
             session._end()
-        self._keeps_old = manager._moving is not None and manager._moving.keep and wish not in (Wish.BEGIN, Wish.END)
+        self._keeps_old = (
+            manager.moving_in is not None and manager.moving_in.keep and wish not in (Wish.BEGIN, Wish.END)
+        )
         token = session._active_token()
         values: dict[str, Wire] = {}
         payload = b""
@@ -230,13 +232,15 @@ class Exchange:
     def _move_in(self, session: Session) -> Wish:
         """Have a session of another library go on under a new id, bound to whose login it is."""
         manager, token = self._manager, session._active_token()
-        assert token is not None and session._token is not None and manager._moving is not None
+        assert token is not None
+        assert session._token is not None
+        assert manager.moving_in is not None
         if session._new is None:
             new = manager._new_token(session, None, ssl_only=token.ssl_only)
             token = new._replace(expires=token.expires, browser=token.browser, bond=token.bond)
             session._token = session._token._replace(bond=b"")  # nobody has listed its old id
         if not token.bond and manager._principals is not None:
-            principal = manager._moving.principal_of(session)
+            principal = manager.moving_in.principal_of(session)
             token = token if principal is None else token._replace(bond=manager._principals.bond(principal))
         session._new, session._regenerated = token, True
         return Wish.REGENERATE
@@ -380,7 +384,7 @@ class Exchange:
         A response that is under way may have moved its end, by the lifetime of the settings as a rule.
         """
         manager = self._manager
-        until = 0 if manager._moving is None or self.session._old is None else manager._moving.until
+        until = 0 if manager.moving_in is None or self.session._old is None else manager.moving_in.until
         return max(token.expires, now // 1000 + manager.settings.lifetime, until)
 
     def _fits_packed(self, values: dict[str, Wire]) -> bool:
@@ -476,9 +480,9 @@ class Exchange:
         return cookies + self._delete_old(is_inline=True) if both else cookies
 
     def _delete_old(self, *, is_inline: bool) -> Headers:
-        """Delete the cookies of another library that the request presented, but one in whose place our inline one is."""
+        """Delete what the request presented of another library, but for a cookie in whose place our inline one is."""
         manager = self._manager
-        if (moving := manager._moving) is None or self._keeps_old or not self._opened._headers:
+        if (moving := manager.moving_in) is None or self._keeps_old or not self._opened._headers:
             return []
         old, ours = moving.cookie, manager.cookie
         same = (old.effective_name, old.path, old.domain) == (manager._inline.name, ours.path, ours.domain)

@@ -128,7 +128,8 @@ class SessionManager:
             )
         if moving_in is not None:
             self._check_moving_in(moving_in)
-        self._moving = moving_in
+        self.moving_in = moving_in
+        """For adapters, which give its `records` to the stores."""
         self._session_class = session_class
         self._complained = float("-inf")
         self._warned_of_http = False
@@ -168,7 +169,9 @@ class SessionManager:
         if keep is None and except_sid is not None:
             raise UsageError("except_sid is no session id: use session.sid")
         principals = self._bound_sessions()
-        return principals.revoke(principal, keep) if self._moving is None else self._revoke(principals, principal, keep)
+        return (
+            principals.revoke(principal, keep) if self.moving_in is None else self._revoke(principals, principal, keep)
+        )
 
     def sessions_of(self, principal: str) -> Flow[list[BoundSession]]:
         """Return the sessions bound to a principal that have not ended, the one seen last first. Drive it.
@@ -203,9 +206,9 @@ class SessionManager:
 
     def _revoke(self, principals: Principals, principal: str, keep: bytes | None) -> Steps[None]:
         """Have old sessions of a principal refused that were issued until now, then end all that have moved in."""
-        assert self._moving is not None
+        assert self.moving_in is not None
         key = store_key(moving.name(principals.bond(principal)))
-        yield from self._tiers.end(key, self._moving.until, self._now())
+        yield from self._tiers.end(key, self.moving_in.until, self._now())
         yield from principals.revoke(principal, keep)
 
     def _check_moving_in(self, moving_in: MovingIn) -> None:
@@ -214,8 +217,8 @@ class SessionManager:
         name = moving_in.cookie.effective_name
         if moving_in.keep and name in (self._inline.name, self._reference.name):
             raise UsageError(
-                f"moving_in: keep=True leaves the old cookie {name!r} alone, and Holdall's has the same name: choose "
-                "another name for Holdall's"
+                f"moving_in with keep=True leaves the old cookie {name!r} alone, and Holdall's has the same name: "
+                "choose another name for Holdall's"
             )
         if moving_in.until <= self.clock():
             log.warning("the time of moving_in is over, and no old session is read any more: leave it out")
@@ -243,12 +246,12 @@ class SessionManager:
             return
         session._presented = presented = self._choose(session)
         is_odd, token = presented.ignored, presented.token
-        if self._moving is not None and not (presented.inline or presented.reference):
+        if self.moving_in is not None and not (presented.inline or presented.reference):
             now = self.clock()
-            session._old = old = self._moving.present(session._headers, now)
+            session._old = old = self.moving_in.present(session._headers, now)
             if old is not None:
                 token = moving.as_token(old, int(now), self.settings.lifetime)
-            is_odd = old is None and (is_odd or self._moving.is_presented(session._headers, now))
+            is_odd = old is None and (is_odd or self.moving_in.is_presented(session._headers, now))
         if is_odd and not -_QUIET < (now := self.clock()) - self._complained < _QUIET:
             self._complained = now
             log.warning("a session cookie does not open (forged, damaged, or of another key): it is ignored")
@@ -265,7 +268,7 @@ class SessionManager:
             # Where nothing is to be fetched and nobody to be asked, the session stays untouched.
             session._headers = join_header(session._headers)
             if self._reference.name not in session._headers:
-                is_old = self._moving is not None and self._moving.is_presented(session._headers, self.clock())
+                is_old = self.moving_in is not None and self.moving_in.is_presented(session._headers, self.clock())
                 if not is_old and (self._principals is None or self._inline.name not in session._headers):
                     return _LOADED
                 token = self._choose(session).token
@@ -334,7 +337,8 @@ class SessionManager:
     def _load_old(self, session: Session, token: Token) -> Steps[None]:
         """Load a session of another library, unless it has moved in or ended."""
         old, now = session._old, self._now()
-        assert old is not None and self._moving is not None
+        assert old is not None
+        assert self.moving_in is not None
         session._failure = None  # of an earlier attempt
         if old.record is not None:
             try:
@@ -342,7 +346,7 @@ class SessionManager:
             except StoreError as error:
                 session._failure = SessionUnavailable(f"a session of another library cannot be read: {error}")
                 raise session._failure from error
-            read = self._moving.read(old, answer.value, now / 1000) if isinstance(answer, Found) else None
+            read = self.moving_in.read(old, answer.value, now / 1000) if isinstance(answer, Found) else None
             old = None if read is None or 0 < read.expires * 1000 <= now else read
         gone: Gone | None = Gone(None, 0)
         if old is not None:
@@ -360,9 +364,9 @@ class SessionManager:
         self._show_inline(session, session._token or token)
 
     def _owner(self, payload: bytes) -> str | None:
-        assert self._moving is not None
+        assert self.moving_in is not None
         values = {key: decode(wire) if type(wire) is bytes else wire for key, wire in unpack_map(payload).items()}
-        return self._moving.principal_of(values)
+        return self.moving_in.principal_of(values)
 
     def _is_to_ask(self, bond: bytes, sid: bytes) -> bool:
         """Tell whether it is time to ask if a session was revoked."""

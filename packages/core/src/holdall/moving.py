@@ -7,6 +7,7 @@ are with the adapters, each with what it knows of its library; no format of anot
 
 import hashlib
 import logging
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -51,6 +52,8 @@ class MovingIn(ABC):
     when the session ends here. It needs a cookie name of Holdall's own. Raises `UsageError` for what cannot work.
     """
 
+    most_bytes = 1_000_000
+    """Nothing larger is read, compressed or not: as much as any of those libraries keeps in a session."""
     records: Any = None
     """For adapters: the store of the library's own, if it has one, see `holdall_stores.OldRecords`."""
 
@@ -89,6 +92,17 @@ class MovingIn(ABC):
         """Return the names of the old cookies in a Cookie header."""
         name = self.cookie.effective_name
         return [name] if find_values(header, name) else []
+
+    def inflate(self, data: bytes) -> bytes:
+        """Return what was compressed by zlib. Raises `ValueError` for what was not, or is over `most_bytes`."""
+        inflater = zlib.decompressobj()
+        try:
+            plain = inflater.decompress(data, self.most_bytes)
+        except zlib.error as error:
+            raise ValueError("not compressed by zlib") from error
+        if not inflater.eof:
+            raise ValueError("compressed data is cut off, or too large")
+        return plain
 
     # -- for the core --------------------------------------------------------------------------------------------------
 

@@ -55,16 +55,20 @@ def check_settings(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> l
 def _check_values() -> list[CheckMessage]:
     """The settings make a manager and stores, with keys that are good enough for production."""
     try:
-        weak = build(is_test=is_testing()).weak_keys
+        made = build(is_test=is_testing())
     except ImproperlyConfigured as error:
         return [Error(str(error), hint="docs/django.md has a table of all settings.", id="holdall.E004")]
-    return [
+    moving_in, found = made.manager.moving_in, []
+    if moving_in is not None and moving_in.until <= made.manager.clock():
+        hint = "docs/moving-in.md says how to clean up."
+        found = [Warning("HOLDALL['moving_in'] is over: no session of before is read.", hint=hint, id="holdall.W002")]
+    return found + [
         Warning(
             f"{name} is too weak for sessions: it is stretched here, and refused outside of DEBUG and tests.",
             hint="Use 32 bytes or more, such as django.core.management.utils.get_random_secret_key() makes.",
             id="holdall.W001",
         )
-        for name in weak
+        for name in made.weak_keys
     ]
 
 

@@ -15,7 +15,9 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from holdall import CookieOptions, ManagerOptions, SessionManager, StoresLike, UsageError, stretch_key
-from holdall_stores import Memory, Stores, default_stores
+from holdall_stores import Memory, Stores, default_stores, with_old_records
+
+from holdall_django.moving import DjangoSessions
 
 log = logging.getLogger("holdall.django")
 
@@ -39,6 +41,8 @@ class Backend:
 
     manager: SessionManager
     stores: StoresLike
+    reached: StoresLike
+    """The same, and while sessions move in also where Django has kept them."""
     weak_keys: tuple[str, ...]
     """The settings whose keys would be refused outside of DEBUG and tests."""
 
@@ -86,6 +90,8 @@ def build(*, is_test: bool) -> Backend:
     keys, weak = _keys(options.pop("cookie_key", None), lenient=is_test or settings.DEBUG)
     no_datastore = options.get("no_datastore", False)
     try:
+        if isinstance(options.get("moving_in"), dict):
+            options["moving_in"] = DjangoSessions(**options["moving_in"])
         stores = _make_stores(named, no_datastore=no_datastore, is_test=is_test)
         cookie = CookieOptions(
             name=settings.SESSION_COOKIE_NAME,
@@ -99,7 +105,7 @@ def build(*, is_test: bool) -> Backend:
         manager = SessionManager(keys, lifetime=lifetime, cookie=cookie, **options)
     except (UsageError, TypeError) as error:
         raise ImproperlyConfigured(f"Holdall cannot work with HOLDALL and the SESSION_* settings: {error}") from error
-    return Backend(manager, stores, weak)
+    return Backend(manager, stores, with_old_records(stores, manager.moving_in), weak)
 
 
 def _keys(given: Any, *, lenient: bool) -> tuple[list[bytes | str], tuple[str, ...]]:

@@ -63,7 +63,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
 
     def __init__(self, session_key: str | None = None) -> None:
         self._backend = backend()
-        self.run = _Driver(self._backend.stores)
+        self.run = _Driver(self._backend.reached)
         """Drives a flow to its end in this thread."""
         self.accessed = False
         self.set_cookies: dict[str, str] = {}
@@ -192,7 +192,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
 
     def _hold(self, cookies: dict[str, str]) -> None:
         """Hold what a browser holds after a response with these Set-Cookie values."""
-        jar = _ours(parse_cookie(self._header), self._backend.manager.cookie.effective_name)
+        jar = _ours(parse_cookie(self._header), self._backend.manager)
         for name, cookie in cookies.items():
             pair, _, attributes = cookie.partition("; ")
             jar[name] = "" if attributes.startswith("Max-Age=0;") else pair.partition("=")[2]
@@ -319,7 +319,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
     def _keys(self) -> list[str]:
         """Return the keys that the cookies are of: at most two, either of which may be the session's."""
         name = self._backend.manager.cookie.effective_name
-        jar = _ours(parse_cookie(self._header), name)
+        jar = _ours(parse_cookie(self._header), self._backend.manager)
         keys = [REFERENCE + jar[f"{name}-ref"]] if f"{name}-ref" in jar else []
         if first := jar.get(name):
             numbers = range(1, len(jar)) if "." in first else ()
@@ -507,7 +507,7 @@ def cookies_of_client(cookies: Mapping[str, str]) -> str:
     The test client knows one session cookie only, and puts any kind of `session_key` there.
     """
     manager = backend().manager
-    return _header_of_client(manager, _ours(cookies, manager.cookie.effective_name))
+    return _header_of_client(manager, _ours(cookies, manager))
 
 
 def _bind(*, request: Any, user: Any, **_: Any) -> None:
@@ -575,9 +575,12 @@ def _cookies_of(key: str, name: str) -> dict[str, str]:
     return {name: f"{count}.{pieces[0]}", **further}
 
 
-def _ours(cookies: Mapping[str, str], name: str) -> dict[str, str]:
-    return {each: value for each, value in cookies.items() if each.startswith(name)}
+def _ours(cookies: Mapping[str, str], manager: SessionManager) -> dict[str, str]:
+    """Return the cookies that may hold a session: our own, and those of sessions that are to move in."""
+    name, old = manager.cookie.effective_name, manager.moving_in
+    names = () if old is None else old.names(_joined(cookies))
+    return {each: value for each, value in cookies.items() if each.startswith(name) or each in names}
 
 
-def _joined(jar: dict[str, str]) -> str:
+def _joined(jar: Mapping[str, str]) -> str:
     return "; ".join([f"{name}={value}" for name, value in jar.items() if value])

@@ -15,4 +15,5 @@ from holdall import set_current_session as set_current_session
 
 from holdall_flask.extension import Holdall as Holdall
 from holdall_flask.interface import HoldallInterface as HoldallInterface
+from holdall_flask.moving import FlaskSessions as FlaskSessions
 from holdall_flask.session import FlaskSession as FlaskSession

@@ -25,7 +25,7 @@ from holdall import (
     current_session,
     run,
 )
-from holdall_stores import Stores, default_stores
+from holdall_stores import Stores, default_stores, with_old_records
 
 from holdall_flask.session import FlaskSession
 from holdall_flask.settings import STORES, Options, checked, make_manager, snapshot
@@ -190,8 +190,12 @@ class HoldallInterface(SessionInterface):
                 logged_in.connect(_logged_in, app)
             login.user_logged_out.connect(_logged_out, app)
 
+        @cache
+        def reached() -> "StoresLike":
+            return with_old_records(stores(), None if manager is None else manager.moving_in)
+
         def drive(flow: Flow[Any]) -> Any:
-            return flow.value if isinstance(flow, Finished) else run(flow, stores())
+            return flow.value if isinstance(flow, Finished) else run(flow, reached())
 
         return Made(seen, manager, urls, given, stores, drive)
 

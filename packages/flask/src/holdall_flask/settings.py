@@ -35,6 +35,7 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "revocation_check": "HOLDALL_REVOCATION_CHECK",
         "store_budget": "HOLDALL_STORE_BUDGET",
         "save_on_error": "HOLDALL_SAVE_ON_ERROR",
+        "moving_in": "HOLDALL_MOVING_IN",
     }
 )
 """Each argument of `SessionManager` that is a setting, and the name of the setting."""

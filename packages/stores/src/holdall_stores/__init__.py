@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from holdall import UsageError
 
 from holdall_stores.memory import Memory as Memory
+from holdall_stores.old import OldRecords as OldRecords
+from holdall_stores.old import with_old_records as with_old_records
 from holdall_stores.stores import Store as Store
 from holdall_stores.stores import Stores as Stores
 from holdall_stores.stores import default_stores as default_stores

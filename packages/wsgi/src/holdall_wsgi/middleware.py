@@ -25,7 +25,7 @@ from holdall import (
     current_session,
     run,
 )
-from holdall_stores import Stores, default_stores
+from holdall_stores import Stores, default_stores, with_old_records
 
 if TYPE_CHECKING:
     from contextvars import Token
@@ -85,8 +85,9 @@ class SessionMiddleware:
             **options,
         )
         self.stores = stores = default_stores() if stores is None else stores
+        reached = with_old_records(stores, self.manager.moving_in)
         # Bound once: a closure is the fastest partial there is.
-        self._drive: Callable[[Flow[Any]], Any] = lambda flow: run(flow, stores)
+        self._drive: Callable[[Flow[Any]], Any] = lambda flow: run(flow, reached)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Handle one request."""

@@ -1,0 +1,245 @@
+"""Moving in from Starlette's own sessions: its signed cookie, made by a real Starlette application."""
+
+import base64
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from holdall import CookieOptions, MovingIn, OldSession, Tier, UsageError, pack_values
+from holdall.testing import FakeClock, RecordingStores
+from holdall_asgi import SessionMiddleware, revoke, sessions_of
+from holdall_asgi.starlette import StarletteSessions
+from holdall_stores import in_threads
+from itsdangerous import TimestampSigner
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.sessions import SessionMiddleware as StarlettesOwn
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from tests.asgi.clients import TestClient
+from tests.asgi.support import Site
+from tests.core.support import KEY, Browser
+
+SECRET = "starlette's secret"
+NOW = datetime.now(UTC)
+UNTIL = NOW + timedelta(days=30)
+VALUES: dict[str, Any] = {"user": "ada", "cart": [1, {"a": None}], "text": "\u00fc"}
+
+
+async def log_in(request: Request) -> JSONResponse:
+    request.session.update(VALUES)
+    return JSONResponse(None)
+
+
+async def show(request: Request) -> JSONResponse:
+    return JSONResponse(dict(request.session))
+
+
+async def count(request: Request) -> JSONResponse:
+    request.session["n"] = request.session.get("n", 0) + 1
+    return JSONResponse(request.session["n"])
+
+
+async def log_out(request: Request) -> JSONResponse:
+    request.session.terminate()  # type: ignore[attr-defined]
+    return JSONResponse(None)
+
+
+async def log_out_everywhere(request: Request) -> JSONResponse:
+    count = len(await sessions_of(request, "ada"))
+    await revoke(request, "ada")
+    return JSONResponse(count)
+
+
+def give(client: TestClient, cookies: dict[str, str]) -> None:
+    """Have the client hold these cookies, as if this site had set them."""
+    client.cookies.clear()
+    for name, value in cookies.items():
+        client.cookies.set(name, value, domain="testserver.local")
+
+
+def client_of(middleware: Middleware) -> TestClient:
+    routes = [Route(f"/{page.__name__}", page) for page in (log_in, show, count, log_out, log_out_everywhere)]
+    return TestClient(Starlette(routes=routes, middleware=[middleware]))
+
+
+def before(**options: Any) -> TestClient:
+    """Return the browser of somebody who logged in under Starlette's own sessions."""
+    client = client_of(Middleware(StarlettesOwn, secret_key=SECRET, **options))
+    client.get("/log_in")
+    assert client.cookies
+    return client
+
+
+def moved(cookies: Any, *, clock: FakeClock | None = None, name: str = "session", **options: Any) -> TestClient:
+    """Return the same with Holdall."""
+    clock = clock or FakeClock(NOW.timestamp() + 5)
+    options = {"until": UNTIL, "principal_of": lambda values: values.get("user"), **options}
+    made = Middleware(
+        SessionMiddleware,
+        cookie_key=KEY,
+        stores=RecordingStores(clock),
+        clock=clock,
+        cookie=CookieOptions(name, secure=False),
+        moving_in=StarletteSessions(SECRET, **options),
+    )
+    client = client_of(made)
+    give(client, dict(cookies))
+    return client
+
+
+def test_moves_in() -> None:
+    """Who was logged in still is; nothing is written for reading, and the first write sets Holdall's cookie alone."""
+    client = moved(before().cookies)
+
+    shown = client.get("/show")
+    assert shown.json() == VALUES
+    assert "set-cookie" not in shown.headers
+    counted = client.get("/count")
+    assert [cookie.partition("=")[0] for cookie in counted.headers.get_list("set-cookie")] == ["session"]
+    assert client.get("/show").json() == {**VALUES, "n": 1}
+
+
+def test_logout_stays() -> None:
+    """A logout holds, before the move and after, whoever has a copy of the old cookie."""
+    old = dict(before().cookies)
+    for moves_first in (False, True):
+        client = moved(old, clock=(clock := FakeClock(NOW.timestamp() + 5)))
+        if moves_first:
+            client.get("/count")
+        client.get("/log_out")
+        assert client.get("/show").json() == {}
+        give(client, old)
+        client.get("/count")
+        clock.advance(61)
+        assert "user" not in client.get("/show").json()
+
+
+def test_revoked() -> None:
+    """What the application says whose login it is binds at the move; revoking ends it, moved in or not."""
+    for moves_first in (False, True):
+        client = moved(before().cookies)
+        if moves_first:
+            client.get("/count")
+        assert client.get("/log_out_everywhere").json() == int(moves_first)
+        assert client.get("/show").json() == {}
+
+
+def test_kept_for_a_way_back() -> None:
+    """With `keep` Starlette's own middleware still knows the session after the move; a logout ends that too."""
+    past = before()
+    client = moved(past.cookies, name="holdall", keep=True)
+    client.get("/count")
+
+    assert set(client.cookies) == {"session", "holdall"}
+    assert client.get("/show").json() == {**VALUES, "n": 1}
+    client.get("/log_out")
+    assert not client.cookies
+
+
+def test_end_date() -> None:
+    """From the end date on no session of Starlette's is read."""
+    clock = FakeClock(NOW.timestamp() + 5)
+    client = moved(before().cookies, clock=clock)
+    assert client.get("/show").json() == VALUES
+    clock.now = UNTIL.timestamp()
+    assert client.get("/show").json() == {}
+
+
+@pytest.mark.parametrize(("max_age", "later", "seen"), [(100, 95, True), (100, 120, False), (None, 86_400, True)])
+def test_age(max_age: int | None, later: int, seen: bool) -> None:
+    """A cookie older than `max_age` is no session, as with Starlette; without one it is as old as it likes."""
+    cookies = before(max_age=max_age).cookies
+    client = moved(cookies, clock=FakeClock(NOW.timestamp() + later), max_age=max_age)
+
+    assert bool(client.get("/show").json()) is seen
+    assert moved(cookies, clock=FakeClock(NOW.timestamp() - 60)).get("/show").json() == {}
+
+
+def test_foreign_cookies() -> None:
+    """Whatever stands under the name without Starlette's signature is no session and no error."""
+    good = before().cookies["session"]
+    signer = TimestampSigner(SECRET)
+    signed = [signer.sign(data).decode() for data in (b"", b"x", base64.b64encode(json.dumps([1]).encode()))]
+    other = TimestampSigner("other").sign(base64.b64encode(b"{}")).decode()
+    for cookie in ("", ".", "a.b.c", good[:-1], good[1:], "x" * 4000, "null", other, *signed):
+        shown = moved({"session": cookie}).get("/show")
+        assert (shown.status_code, shown.json()) == (200, {})
+
+
+def test_other_spellings() -> None:
+    """A signature spelled otherwise does not make another session of one that has ended."""
+    cookie = before().cookies["session"]
+    client = moved({"session": cookie})
+    client.get("/log_out")
+
+    for spelling in (cookie, cookie + "=", cookie[:-1] + chr(ord(cookie[-1]) + 1)):
+        give(client, {"session": spelling})
+        assert client.get("/show").json() == {}
+
+
+def test_nonsense() -> None:
+    """An empty key and an end date without a time zone are refused."""
+    with pytest.raises(UsageError, match="secret_key is empty"):
+        StarletteSessions("", until=UNTIL)
+    with pytest.raises(UsageError, match="until="):
+        StarletteSessions(SECRET, until=datetime(2030, 1, 1))
+
+
+class Records:
+    """A store of another library, in memory."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {"7": pack_values({"user": "ada"})}
+        self.is_down = False
+
+    def get(self, key: str) -> bytes | None:
+        if self.is_down:
+            raise ConnectionError
+        return self.values.get(key)
+
+    def delete(self, key: str) -> None:
+        self.values.pop(key, None)
+
+
+class Keyed(MovingIn):
+    """Reads cookies that hold the key of a record."""
+
+    def __init__(self, records: Records) -> None:
+        super().__init__(until=UNTIL)
+        self.records = records
+
+    @property
+    def cookie(self) -> CookieOptions:
+        return CookieOptions("old", secure=False)
+
+    def find(self, header: str, now: float) -> Iterable[OldSession]:
+        return [OldSession(b"old/7", record="7")]
+
+    def read(self, old: OldSession, value: bytes, now: float) -> OldSession | None:
+        return old._replace(payload=value)
+
+
+def test_records() -> None:
+    """The store of another library is asked beside our own, in a thread; while it does not answer, that is a 503."""
+    records = Records()
+    clock = FakeClock(NOW.timestamp())
+    recording = RecordingStores(clock)
+    for stores in (recording, in_threads(recording)):
+        records.values = {"7": pack_values({"user": "ada"})}
+        site = Site(moving_in=Keyed(records), stores=stores, clock=clock)
+        site.browser = Browser()
+        site.browser.cookies = {"old": "7"}
+        recording.flush(Tier.DURABLE)
+        records.is_down = True
+        site.request(dict)
+        assert site.response.status == 503
+        records.is_down = False
+        assert site.read() == {"user": "ada"}
+        site.request(lambda session: session.update(n=1))
+        assert records.values == {}
+        assert site.read() == {"user": "ada", "n": 1}
