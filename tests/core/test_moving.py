@@ -213,6 +213,19 @@ def test_requests_that_overlap() -> None:
     assert world.read() == {"n": 2}
 
 
+def test_refreshes_that_overlap() -> None:
+    """Of requests that only move the end along, the second has nothing to report."""
+    world = a_world()
+    end = world.clock.now + 500
+    exchanges = [world.open(), world.open()]
+    for exchange in exchanges:
+        assert exchange.session["n"] == 1
+    for exchange in exchanges:
+        run(exchange.commit(status=200, headers=[], expiration_ts=end, refresh=True), world.stores)
+
+    assert [run(exchange.finish(), world.stores).conflicts for exchange in exchanges] == [(), ()]
+
+
 @pytest.mark.parametrize("stored", [False, True])
 def test_logout_stays(stored: bool) -> None:
     """After a logout neither a slow request nor the copied old cookie brings the session back."""

@@ -32,10 +32,12 @@ PACKAGES = (
 
 MODULES = {
     "holdall.testing": ("FakeClock", "RecordingStores"),
+    "holdall_stores.gae_sessions": ("GaeSessions",),
     "holdall_django.engine": ("SessionStore",),
     "holdall_django.middleware": ("SessionMiddleware",),
     "holdall_asgi.fastapi": ("CurrentSession", "current_session"),
     "holdall_asgi.quart": ("Holdall", "QuartSession"),
+    "holdall_asgi.starlette": ("StarletteSessions",),
 }
 """Modules to import from, whose packages do not import them: Django's need settings, the others a framework."""
 

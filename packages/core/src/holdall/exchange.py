@@ -299,7 +299,8 @@ class Exchange:
         if outcome.ends_old and outcome.write is not Write.MOVE and old is not None:
             yield from self._end(old, now)
         if isinstance(result, Gone):
-            self._report("the session ended while this request changed it: its changes are dropped", changes.keys)
+            if session._old is None or changes.keys != ():  # requests that were sent together all move an end along
+                self._report("the session ended while this request changed it: its changes are dropped", changes.keys)
             session._gone, session._new, session._regenerated = result, None, False
             # A cookie that still comes long after its session ended was brought back by a slow response, and while it
             # is there nothing could be stored. Earlier, it may be the next session's by now (rule 10).

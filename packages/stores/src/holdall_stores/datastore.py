@@ -213,6 +213,12 @@ class Datastore:
         with _understood():
             return self._get_many(gets, deadline) if gets else self._write_many(commands, deadline)
 
+    def get_blob(self, key: str, name: str) -> bytes | None:
+        """Return a blob of an entity that another library wrote, None if there is none. Raises `StoreUnavailable`."""
+        with _understood():
+            entity, _ = self._lookup(key, time.monotonic() + self._timeout)
+            return None if entity is None else entity.properties[name].blob_value or None
+
     def delete_expired(self, limit: int = 500) -> int:
         """Delete up to `limit` entities that expired before the current UTC hour began; returns how many.
 

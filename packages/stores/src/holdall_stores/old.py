@@ -4,7 +4,7 @@ What such a store is, and what has it asked along with our own. The libraries' o
 """
 
 import inspect
-from typing import Protocol, overload
+from typing import Protocol, TypeVar
 
 from holdall import (
     Answer,
@@ -23,6 +23,8 @@ from holdall import (
     UsageError,
 )
 
+S = TypeVar("S", StoresLike, AsyncStoresLike)
+
 
 class OldRecords(Protocol):
     """The store of another library, as a `MovingIn` has it in `records`. Whatever it raises is an outage."""
@@ -34,11 +36,7 @@ class OldRecords(Protocol):
         """Delete a record, if there is one."""
 
 
-@overload
-def with_old_records(stores: StoresLike, moving_in: MovingIn | None) -> StoresLike: ...
-@overload
-def with_old_records(stores: AsyncStoresLike, moving_in: MovingIn | None) -> AsyncStoresLike: ...
-def with_old_records(stores: StoresLike | AsyncStoresLike, moving_in: MovingIn | None) -> StoresLike | AsyncStoresLike:
+def with_old_records(stores: S, moving_in: MovingIn | None) -> S:
     """For adapters: return stores that also know the records that `moving_in` reads; the same if it reads none.
 
     Beside asynchronous stores, the records are read and deleted in threads.
