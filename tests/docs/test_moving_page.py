@@ -23,7 +23,7 @@ from tests.stores.test_gae_sessions import BY_NAME, MADE
 from tests.wsgi.support import serve
 
 PAGE = (Path(__file__).parents[2] / "docs" / "moving-in.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+BLOCKS: list[str] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 OLD_KEY = "an old key of the application, of 32 bytes"
 
 # What the original defines and an application may have used: of its module, its session and its middleware.
@@ -133,7 +133,7 @@ def test_starlette(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     route = Route("/", show_request)
     before = TestClient(Starlette(routes=[route], middleware=[Middleware(StarlettesOwn, secret_key=OLD_KEY)]))
     before.get("/")
-    (cookie,) = before.cookies.values()
+    cookie = str(*before.cookies.values())
     names = names_of(block_with("StarletteSessions"))
     world = World(moving_in=names["moving_in"])
     world.clock.now = time.time()

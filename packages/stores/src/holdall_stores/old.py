@@ -4,7 +4,7 @@ What such a store is, and what has it asked along with our own. The libraries' o
 """
 
 import inspect
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from holdall import (
     Answer,
@@ -44,11 +44,14 @@ def with_old_records(stores: S, moving_in: MovingIn | None) -> S:
     if moving_in is None or moving_in.records is None:
         return stores
     old = _Old(moving_in.records)
+    beside: Any  # of the same kind as the stores
     if inspect.iscoroutinefunction(stores.execute):
         from holdall_stores.threads import in_threads
 
-        return _AsyncBeside(stores, in_threads(old))  # type: ignore[arg-type]
-    return _Beside(stores, old)  # type: ignore[arg-type]
+        beside = _AsyncBeside(stores, in_threads(old))  # type: ignore[arg-type]
+    else:
+        beside = _Beside(stores, old)  # type: ignore[arg-type]
+    return beside  # type: ignore[no-any-return]
 
 
 class _Old:
