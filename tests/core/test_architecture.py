@@ -39,7 +39,7 @@ ALLOWED = {
         "struct",
         "time",
     ),
-    *("threading", "types", "typing", "uuid", "zoneinfo"),
+    *("threading", "types", "typing", "uuid", "zlib", "zoneinfo"),
     *("cryptography", "ormsgpack", "pybase64", "holdall"),
 }
 
