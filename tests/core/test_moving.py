@@ -371,6 +371,39 @@ def test_same_name(is_big: bool, caplog: pytest.LogCaptureFixture) -> None:
     assert not caplog.records
 
 
+def test_promotion_under_the_same_name() -> None:
+    """Once moved in, a session that goes to a store does not delete the cookie of that name: it may be a login's."""
+    world = a_world(name="session", cookie=CookieOptions(name="session"))
+    world.request(add)
+    world.request(lambda session: session.update(more=big()))
+
+    names = [value.partition("=")[0] for name, value in world.headers if name == "Set-Cookie"]
+    assert names == ["session-ref"]
+
+
+def test_stored_and_requests_that_overlap() -> None:
+    """A request that finds the record gone, since another has just moved it in, begins no session of its own."""
+    world = stored_world()
+    late = world.browser.copy()
+    world.request(add)
+
+    world.request(add, late)
+    assert world.headers == [("Vary", "Cookie")]
+    world.clock.advance(61)
+    assert world.read(late) == {}
+
+
+def test_other_audience() -> None:
+    """Applications of two audiences with the same old cookie each move it in."""
+    world = a_world({"n": 1})
+    other = World(moving_in=Plain(), audience="other", stores=world.stores, clock=world.clock)
+    other.browser = world.browser.copy()
+    world.request(add)
+    other.request(add)
+
+    assert (world.read(), other.read()) == ({"n": 2}, {"n": 2})
+
+
 def test_stored() -> None:
     """A session whose values are in the other library's store is fetched there, and deleted there when it has moved."""
     world = stored_world()

@@ -487,7 +487,8 @@ class Exchange:
             return []
         old, ours = moving.cookie, manager.cookie
         same = (old.effective_name, old.path, old.domain) == (manager._inline.name, ours.path, ours.domain)
-        return [] if same and is_inline else moving.delete(self._opened._headers)
+        # Under a name that both have there may be a session of ours, and by now that of a login (rule 10).
+        return [] if same and (is_inline or self._presented().inline) else moving.delete(self._opened._headers)
 
     def _pieces(self) -> list[int]:
         """The further cookies of a split value that the request presented."""

@@ -207,7 +207,7 @@ class SessionManager:
     def _revoke(self, principals: Principals, principal: str, keep: bytes | None) -> Steps[None]:
         """Have old sessions of a principal refused that were issued until now, then end all that have moved in."""
         assert self.moving_in is not None
-        key = store_key(moving.name(principals.bond(principal)))
+        key = moving.revoked_key(principals.bond(principal))
         yield from self._tiers.end(key, self.moving_in.until, self._now())
         yield from principals.revoke(principal, keep)
 
@@ -250,7 +250,7 @@ class SessionManager:
             now = self.clock()
             session._old = old = self.moving_in.present(session._headers, now)
             if old is not None:
-                token = moving.as_token(old, int(now), self.settings.lifetime)
+                token = moving.as_token(old, int(now), self.settings)
             is_odd = old is None and (is_odd or self.moving_in.is_presented(session._headers, now))
         if is_odd and not -_QUIET < (now := self.clock()) - self._complained < _QUIET:
             self._complained = now
@@ -348,19 +348,21 @@ class SessionManager:
                 raise session._failure from error
             read = self.moving_in.read(old, answer.value, now / 1000) if isinstance(answer, Found) else None
             old = None if read is None or 0 < read.expires * 1000 <= now else read
-        gone: Gone | None = Gone(None, 0)
-        if old is not None:
-            gone = yield from self._tiers.ending(store_key(token.sid), now)
+        gone = yield from self._tiers.ending(store_key(token.sid), now)
+        if old is None:
+            gone = gone or Gone(None, 0)  # its record may just have been deleted, by a request that moved it in
+        else:
             if gone is not None and self._is_moved(gone):
                 gone = None  # requests that the browser sent together; what they change is dropped at the commit
             if gone is None and self._principals is not None and (principal := self._owner(old.payload)) is not None:
-                revoked = yield from self._tiers.ending(store_key(moving.name(self._principals.bond(principal))), now)
+                key = moving.revoked_key(self._principals.bond(principal))
+                revoked = yield from self._tiers.ending(key, now)
                 gone = revoked if revoked is not None and revoked.time >= old.issued * 1000 else None
         if session._opened:  # begun anew, or loaded, while this load was under way
             return
         session._gone = gone
         if old is not None:
-            session._old, session._token = old, moving.as_token(old, now // 1000, self.settings.lifetime)
+            session._old, session._token = old, moving.as_token(old, now // 1000, self.settings)
         self._show_inline(session, session._token or token)
 
     def _owner(self, payload: bytes) -> str | None:

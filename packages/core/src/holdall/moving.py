@@ -18,6 +18,8 @@ from holdall.cookie_options import CookieOptions
 from holdall.cookies import SetCookie, find_values
 from holdall.errors import UsageError
 from holdall.headers import Headers
+from holdall.settings import Settings
+from holdall.tiers import store_key
 from holdall.token import Token
 
 log = logging.getLogger("holdall")
@@ -122,15 +124,17 @@ class MovingIn(ABC):
         return [field for name in self.names(header) for field in SetCookie(self.cookie, name).delete([0])]
 
 
-def as_token(old: OldSession, now: int, lifetime: int) -> Token:
-    """Return an old session as a session in the cookie. `now`, `lifetime`: in seconds."""
-    expires = old.expires or now + lifetime
-    return Token(name(old.id), 0, expires, now, 0, 0, old.ssl_only, old.browser, old.payload)
+def as_token(old: OldSession, now: int, settings: Settings) -> Token:
+    """Return an old session as a session in the cookie. `now` is in seconds."""
+    audience = settings.audience.encode()
+    # Applications of other audiences cannot read each other's markers, and may have the same old cookies.
+    sid = hashlib.sha256(b"holdall/moving-in" + len(audience).to_bytes(4) + audience + old.id).digest()
+    return Token(sid, 0, old.expires or now + settings.lifetime, now, 0, 0, old.ssl_only, old.browser, old.payload)
 
 
-def name(known: bytes) -> bytes:
-    """Return 32 bytes for an old id, or for somebody whose old sessions were revoked."""
-    return hashlib.sha256(b"holdall/moving-in" + known).digest()
+def revoked_key(bond: bytes) -> str:
+    """Return under which key it is marked that somebody's old sessions were revoked."""
+    return store_key(hashlib.sha256(b"holdall/moving-in/revoked" + bond).digest())
 
 
 def pack_values(values: Mapping[Any, Any]) -> bytes:

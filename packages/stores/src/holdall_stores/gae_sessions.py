@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from hmac import compare_digest, digest
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Protocol
 
 from holdall import CookieOptions, Delete, MovingIn, OldSession, Tier, UsageError, find_values, pack_values
@@ -68,7 +69,6 @@ class GaeSessions(MovingIn):
             raise UsageError("moving_in: cookie_key must be that of gae-sessions: bytes or ASCII, of 32 or more")
         self._key = key
         self._names = [f"{prefix}{number:02}" for number in _NUMBERS]
-        self._prefix = prefix
         self._cookie = CookieOptions(self._names[0], secure=False, path=path)
         self._principal_of = principal_of
         if datastore is not None or memcache is not None:
@@ -80,8 +80,8 @@ class GaeSessions(MovingIn):
         return self._cookie
 
     def names(self, header: str) -> Sequence[str]:
-        """Return the names of the cookies that are there."""
-        return [name for name in self._names if find_values(header, name)] if self._prefix in header else []
+        """Return the names of the cookies that are there, from the first until one is missing."""
+        return [*takewhile(lambda name: find_values(header, name), self._names)]
 
     def find(self, header: str, now: float) -> Iterable[OldSession]:
         """Return what the cookies say, if their signature is good: data, or where it is."""
