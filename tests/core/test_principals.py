@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from holdall import Get, Put, Session, SessionUnavailable, Tier, UsageError, run
+from holdall import Finished, Get, Put, Session, SessionUnavailable, Tier, UsageError, run
 from holdall.codec import encode, pack_map
 from holdall.principals import MOST_SESSIONS, Principals, _Entry, _pruned
 from holdall.record import Ending
@@ -252,6 +252,36 @@ class TestCosts:
         assert len(principals._known) == 3
         assert world.request(user, browsers[0]) == "user 0"
         assert world.did == ["get durable"]
+
+
+class TestSlowAnswers:
+    @SIZES
+    @pytest.mark.parametrize("seconds", [61, -1], ids=["slow", "clock set back"])
+    def test_an_answer_counts_however_long_it_took(self, pad: str, seconds: int) -> None:
+        """A request that is told that its session was revoked refuses it, though the clock has moved meanwhile."""
+        world = World()
+        elsewhere = other_process(world)
+        world.request(login(pad=pad))
+        world.drive(world.manager.revoke("ada"))
+        world.stores.before = lambda command: world.later(seconds=seconds if command.key.startswith("p") else 0)
+        assert elsewhere.request(user) is None
+
+    @SIZES
+    def test_an_older_answer_does_not_take_an_end_back(self, pad: str) -> None:
+        """A request that asked before a session was revoked, and hears of it afterwards, makes nobody believe it."""
+        world = World()
+        world.request(login(pad=pad))
+        world.later(seconds=61)
+        slow = world.open().load()
+        assert not isinstance(slow, Finished)
+        step = next(slow)
+        while not step.key.startswith("p"):
+            step = slow.send(world.stores.execute((step,))[0])
+        answers = world.stores.execute((step,))
+        world.drive(world.manager.revoke("ada"))
+        with pytest.raises(StopIteration):
+            slow.send(answers[0])
+        assert world.request(user) is None
 
 
 class TestOutages:

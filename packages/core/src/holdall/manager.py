@@ -258,10 +258,10 @@ class SessionManager:
         session._token = token
         if token is None:
             session._opened = True
-        elif session._old is not None:
-            pass  # its markers are to be asked for, if not its values too
-        elif token.payload is not None and not (token.bond and self._is_to_ask(token.bond, token.sid)):
-            self._show_inline(session, token)
+        elif session._old is None and token.payload is not None:  # an old one's markers are to be asked for
+            refusal = self._refusal(token.bond, token.sid) if token.bond else None
+            if refusal is not None or not (token.bond and self._is_to_ask(token.bond, token.sid)):
+                self._show_inline(session, token, refusal)
 
     def _load(self, session: Session) -> Flow[None]:
         if session._presented is None:
@@ -313,16 +313,17 @@ class SessionManager:
             raise
         session._failure = None  # of an earlier attempt
         bond = (result.record.bond if isinstance(result, Held) else b"") or token.bond
-        if self._principals is not None and self._is_to_ask(bond, token.sid) and not isinstance(result, Gone):
-            yield from self._principals.check(bond, token.sid, now)
+        refusal = result if isinstance(result, Gone) else self._refusal(bond, token.sid)
+        if self._principals is not None and self._is_to_ask(bond, token.sid) and refusal is None:
+            refusal = yield from self._principals.check(bond, token.sid, now)
         if session._opened:  # begun anew, or loaded, while this load was under way
             return
         if result is None:
-            self._show_inline(session, token)
+            self._show_inline(session, token, refusal)
             return
         session._opened = True
-        session._gone = result if isinstance(result, Gone) else self._refusal(bond, token.sid)
-        if session._gone is not None or isinstance(result, Gone):
+        session._gone = refusal
+        if refusal is not None or isinstance(result, Gone):
             return
         record = result.record
         session._held = result
@@ -360,10 +361,9 @@ class SessionManager:
                 gone = revoked if revoked is not None and revoked.time >= old.issued * 1000 else None
         if session._opened:  # begun anew, or loaded, while this load was under way
             return
-        session._gone = gone
         if old is not None:
             session._old, session._token = old, moving.as_token(old, now // 1000, self.settings)
-        self._show_inline(session, session._token or token)
+        self._show_inline(session, session._token or token, gone)
 
     def _owner(self, payload: bytes) -> str | None:
         assert self.moving_in is not None
@@ -379,11 +379,10 @@ class SessionManager:
         known = self._principals.known(sid, self._now()) if bond and self._principals is not None else None
         return None if known is None else known.gone
 
-    def _show_inline(self, session: Session, token: Token) -> None:
+    def _show_inline(self, session: Session, token: Token, refusal: Gone | None) -> None:
         session._opened = True
-        if token.bond:
-            session._gone = self._refusal(token.bond, token.sid)
-        if session._gone is None and token.payload is not None:
+        session._gone = refusal
+        if refusal is None and token.payload is not None:
             session._loaded = session._base = unpack_map(token.payload)
 
     def _new_token(self, session: Session, expiration_ts: float | None, *, ssl_only: bool) -> Token:

@@ -155,6 +155,9 @@ class Principals:
             self._remember(entries, name, now)
 
     def _remember(self, entries: _Entries, name: str, now: int) -> Gone | None:
+        before = self._known.get(name)
+        if before is not None and before.gone is not None and abs(now - before.asked) < self._check:
+            return before.gone  # what was asked for earlier and comes later does not take an end back
         entry = entries.get(name)
         if entry is None:
             known = _Known(now, Gone(None, 0), 0)
