@@ -14,6 +14,8 @@ from tests.simulation.ledger import Ledger, Life, Write
 PADDING = "x" * 600
 BRIEF = 90
 """Seconds that a session lives that is begun with an early end."""
+PRINCIPALS = ("ada", "ada", "ada", "bob")
+"""As whom one logs in, and whose sessions are revoked, by the key of the request."""
 
 
 class Request:
@@ -35,6 +37,7 @@ class Request:
         "number",
         "owner",
         "presents_expired",
+        "principal",
         "process",
         "saw",
         "sid",
@@ -50,6 +53,7 @@ class Request:
         self.process = process
         self.verb = verb
         self.key = f"k{key}"
+        self.principal = PRINCIPALS[key]
         self.late = late
         self.clock = clock
         """What the clock of its process said when it began."""
@@ -91,6 +95,11 @@ class Request:
     @property
     def only_reads(self) -> bool:
         return self.verb == "read"
+
+    @property
+    def binds(self) -> bool:
+        """It says whose its session is."""
+        return self.verb in ("log in", "log in and grow")
 
 
 def _give(session: Session, write: Write, ledger: Ledger, key: str) -> None:
@@ -175,14 +184,25 @@ def _regenerate(session: Session, request: Request, write: Write, ledger: Ledger
     session.regenerate_id()
 
 
-def _log_in(session: Session, request: Request, write: Write, ledger: Ledger) -> None:
+def _regenerate_and_set(session: Session, request: Request, write: Write, ledger: Ledger) -> None:
     _regenerate(session, request, write, ledger)
     _give(session, write, ledger, request.key)
 
 
-def _log_in_small(session: Session, request: Request, write: Write, ledger: Ledger) -> None:
+def _regenerate_and_shrink(session: Session, request: Request, write: Write, ledger: Ledger) -> None:
     _regenerate(session, request, write, ledger)
     _shrink(session, request, write, ledger)
+
+
+def _log_in(session: Session, request: Request, write: Write, ledger: Ledger) -> None:
+    _regenerate(session, request, write, ledger)
+    session.bind(request.principal)
+    _give(session, write, ledger, request.key)
+
+
+def _log_in_large(session: Session, request: Request, write: Write, ledger: Ledger) -> None:
+    _log_in(session, request, write, ledger)
+    _grow(session, request, write, ledger)
 
 
 def _persist(session: Session, request: Request, write: Write, ledger: Ledger) -> None:
@@ -213,8 +233,12 @@ VERBS: dict[str, _Act] = {
     "start large": _start_large,
     "start with an early end": _start_brief,
     "regenerate_id": _regenerate,
-    "regenerate_id and set": _log_in,
-    "regenerate_id and shrink": _log_in_small,
+    "regenerate_id and set": _regenerate_and_set,
+    "regenerate_id and shrink": _regenerate_and_shrink,
+    "log in": _log_in,
+    "log in and grow": _log_in_large,
+    "revoke": _nothing,
+    "revoke the others": _nothing,
     "persist": _persist,
     "slide": _nothing,
     "slide and set": _set,
@@ -222,7 +246,7 @@ VERBS: dict[str, _Act] = {
 }
 OF_WORKERS = ("read", "set", "delete", "clear", "incr", "grow", "set_quick", "pop_quick")
 """What a worker does that opens a session by its id; it never begins one."""
-ENDING = frozenset(verb for verb in VERBS if verb.startswith(("terminate", "start", "regenerate_id")))
+ENDING = frozenset(verb for verb in VERBS if verb.startswith(("terminate", "start", "regenerate_id", "log in")))
 LATE = ("set", "incr")
 """What may be changed after the headers."""
 

@@ -8,7 +8,7 @@ whose it is and what came before it.
 
 from collections.abc import Iterable
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 NEVER = 1 << 60
 
@@ -27,6 +27,40 @@ class Status(Enum):
     NOT_SAVED = "not to be saved"
 
 
+class Refusal(NamedTuple):
+    """Since when a bound session is to be refused."""
+
+    tick: int
+    clocks: tuple[float, ...]
+    """The latest that each process's clock had said until then: what it was told before, it believes no longer."""
+    memory: object
+    """What the process remembers by that knows of it at once."""
+
+
+class Revocation:
+    """A request to end all sessions of a principal but one."""
+
+    __slots__ = ("begin", "end", "keep", "principal", "refusal")
+
+    def __init__(self, principal: str, keep: "Life | None", begin: int) -> None:
+        self.principal = principal
+        self.keep = keep
+        self.begin = begin
+        self.end = NEVER
+        self.refusal: Refusal | None = None
+        """None while it is not acknowledged, and when a backup has taken it back."""
+
+    def may_end(self, life: "Life") -> bool:
+        """Tell whether this session may have ended by it."""
+        return self.principal == life.principal and self.keep is not life and life.born <= self.end
+
+    def must_end(self, life: "Life") -> bool:
+        """Tell whether a session, or the one whose place in the list it took, was in the list before this began."""
+        if self.principal != life.principal or self.keep is life or self.begin <= life.rolled_back:
+            return False
+        return life.bound_at < self.begin or (life.carries is not None and self.must_end(life.carries))
+
+
 class Line:
     """A session as a user understands it: it keeps its data when it gets a new id."""
 
@@ -43,6 +77,8 @@ class Life:
     __slots__ = (
         "announced",
         "born",
+        "bound_at",
+        "carries",
         "children",
         "earliest_end",
         "ended",
@@ -50,9 +86,12 @@ class Life:
         "first_end",
         "inline_copies",
         "latest_end",
+        "left",
         "line",
         "name",
         "parent",
+        "principal",
+        "revoked",
         "rolled_back",
         "sid",
         "stored_at",
@@ -82,6 +121,15 @@ class Life:
         self.earliest_end = self.latest_end = expires
         self.inline_copies: list[dict[str, str]] = []
         """Cookies that held it."""
+        self.principal: str | None = None
+        """To whom it is bound."""
+        self.carries: Life | None = None
+        """The life whose place in its principal's list it took."""
+        self.bound_at = NEVER
+        """Since when it is known to be listed."""
+        self.left: Refusal | None = None
+        """It was ended, or has a new id."""
+        self.revoked: Refusal | None = None
 
     @property
     def is_stored(self) -> bool:
@@ -146,15 +194,35 @@ class Write:
 class Reading:
     """What a request found when it had loaded its session, and what it could rely on."""
 
-    __slots__ = ("asked", "begin", "browser", "clock", "content", "floor", "hides", "inline", "presented", "time")
+    __slots__ = (
+        "asked",
+        "begin",
+        "browser",
+        "clock",
+        "content",
+        "floor",
+        "hides",
+        "inline",
+        "memory",
+        "presented",
+        "process",
+        "time",
+        "unanswered",
+    )
 
-    def __init__(self, begin: int, time: float, clock: float, browser: int | None) -> None:
+    def __init__(
+        self, begin: int, time: float, clock: float, browser: int | None, process: int = 0, memory: object = None
+    ) -> None:
         self.begin = begin
         self.time = time
         self.clock = clock
         """What the clock of its process said."""
         self.browser = browser
         """None for a worker, that opened the session by its id."""
+        self.process = process
+        self.memory = memory
+        self.unanswered = False
+        """The durable store did not answer while the session was loaded."""
         self.asked: list[Life] = []
         """Whose cookies were presented, or whose id was given, as far as they had not expired."""
         self.presented: frozenset[str] = frozenset()
@@ -169,10 +237,11 @@ class Reading:
 
 
 class Ledger:
-    """The book of one history. `trust` in seconds; `memory_only`: there is no durable tier."""
+    """The book of one history. `trust` and `check` in seconds; `memory_only`: there is no durable tier."""
 
-    def __init__(self, trust: float, *, memory_only: bool) -> None:
+    def __init__(self, trust: float, check: float, *, memory_only: bool) -> None:
         self.trust = trust
+        self.check = check
         self.memory_only = memory_only
         self.tick = 0
         self.time = 0.0
@@ -185,6 +254,7 @@ class Ledger:
         self.lines: list[Line] = []
         self.lives: dict[str, Life] = {}
         self.authors: list[Write] = []
+        self.revocations: list[Revocation] = []
 
     # -- what is done ------------------------------------------------------------------------------------------------
 
@@ -248,12 +318,45 @@ class Ledger:
         if life.ended is None and begin > life.rolled_back:
             life.ended = (self.tick, self.time, begin)
 
+    def bound(self, life: Life, begin: int) -> None:
+        """Note that the application was told that a session is bound, by a request that began at a tick."""
+        life.bound_at = min(life.bound_at, self.tick)
+        for revocation in self.revocations:
+            if revocation.refusal is not None and revocation.must_end(life):
+                if revocation.refusal.tick < begin:
+                    raise BrokenPromiseError(f"{life.name} carries on what was revoked")
+                life.revoked = life.revoked or revocation.refusal
+
+    def revokes(self, principal: str, keep: Life | None) -> Revocation:
+        """Note that all sessions of a principal but one are to end."""
+        self.revocations.append(revocation := Revocation(principal, keep, self.tick))
+        return revocation
+
+    def revoked(self, revocation: Revocation, refusal: Refusal) -> None:
+        """Note that the application was told that they have ended."""
+        revocation.refusal = refusal
+        for life in self.lives.values():
+            if life.bound_at < NEVER and revocation.must_end(life):
+                life.revoked = life.revoked or refusal
+
+    def is_certain(self, life: Life) -> bool:
+        """Tell whether nothing has ended a session, may have ended it or lost it."""
+        return life.is_certain and not self.may_be_revoked(life)
+
+    def may_be_revoked(self, life: Life) -> bool:
+        """Tell whether a session may have ended with all others of its principal."""
+        return any(revocation.may_end(life) for revocation in self.revocations)
+
     def roll_back(self, since: int, lives: Iterable[Life]) -> None:
         """Note that these sessions may be as they were at a tick: all that came later may be gone."""
         rolled_back = set(lives)
         for life in rolled_back:
             if life.ended is not None and life.ended[0] >= since:
                 life.ended = None
+            if life.left is not None and life.left.tick >= since:
+                life.left = None
+            if life.revoked is not None and life.revoked.tick >= since:
+                life.revoked = None
             life.rolled_back = self.tick
             for write in life.line.writes:
                 if write.known >= since and write.life is life:
@@ -261,6 +364,9 @@ class Ledger:
         for life in self.lives.values():
             if life in rolled_back or life.parent in rolled_back:
                 life.parent = None
+        for revocation in self.revocations:
+            if revocation.refusal is not None and revocation.refusal.tick >= since:
+                revocation.refusal = None
 
     # -- what is seen ------------------------------------------------------------------------------------------------
 
@@ -279,10 +385,12 @@ class Ledger:
         seen = self._authors_of(life, saw)
         if reading.clock >= life.latest_end:
             raise BrokenPromiseError(f"{life.name} is live after its end")
+        if life.principal is not None and not reading.unanswered:  # an outage is no logout
+            self._check_refused(reading, life)
         if reading.inline:
             if saw != reading.content:
                 raise BrokenPromiseError(f"{life.name} is not what its cookie held: {saw} instead of {reading.content}")
-            if reading.hides is life and life.is_certain:
+            if reading.hides is life and self.is_certain(life):
                 raise BrokenPromiseError(f"{life.name} was acknowledged as stored, and an older cookie hides it")
             return
         self._check_ended(reading, life)
@@ -299,8 +407,11 @@ class Ledger:
         if len(reading.asked) != 1 or len(reading.presented) != 1:
             return
         (life,) = reading.asked
-        if reading.inline or (
-            life.stored_at < reading.begin and life.is_certain and max(self.time, reading.clock) < life.earliest_end
+        is_bound = life.principal is not None
+        if (reading.inline and not is_bound) or (
+            (life.bound_at if reading.inline else life.stored_at) < reading.begin
+            and self.is_certain(life)
+            and max(self.time + self.spread * is_bound, reading.clock) < life.earliest_end
         ):
             raise BrokenPromiseError(f"{life.name} is live, and a request was told that there is no session")
 
@@ -317,6 +428,15 @@ class Ledger:
                 raise BrokenPromiseError(f"{life.name} shows under {key!r} what was not to be saved")
             seen.append(write)
         return seen
+
+    def _check_refused(self, reading: Reading, life: Life) -> None:
+        for refusal, what in ((life.left, "had ended"), (life.revoked, "was revoked")):
+            if (
+                refusal is not None
+                and reading.begin > refusal.tick
+                and (reading.memory is refusal.memory or reading.clock >= refusal.clocks[reading.process] + self.check)
+            ):
+                raise BrokenPromiseError(f"{life.name} {what}, and is live, though its principal's list was asked")
 
     def _check_ended(self, reading: Reading, life: Life) -> None:
         if life.ended is None or reading.begin <= life.ended[0]:

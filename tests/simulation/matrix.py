@@ -34,9 +34,15 @@ class Step(Enum):
     TOMBSTONE = "tombstone"
     QUICK_LOOK = "quick: look"
     QUICK = "quick write"
+    ASK = "load: ask whether it was revoked"
+    LIST_LOOK = "look at somebody's list"
+    ENTER = "enter it into a list"
+    LEAVE = "end it in a list"
+    REVOKE = "revoke all in a list"
 
 
-LOADING = frozenset((Step.LOAD_CACHE, Step.LOAD_HOME, Step.REFILL, Step.LOAD_BURY))
+LOADING = frozenset((Step.LOAD_CACHE, Step.LOAD_HOME, Step.REFILL, Step.LOAD_BURY, Step.ASK))
+OF_LISTS = frozenset((Step.ASK, Step.LIST_LOOK, Step.ENTER, Step.LEAVE, Step.REVOKE))
 CACHE_ONLY = frozenset(
     (
         Step.LOAD_CACHE,
@@ -88,6 +94,8 @@ def _impossible() -> dict[Pair, str]:
     for step in (Step.INSERT, Step.MOVE_NEW, Step.MOVE_UNDO):
         pairs[Fault.NEWER, step] = "no other process knows the sid yet"
     pairs[Fault.EVICT, Step.INSERT] = "nothing is under a new sid yet"
+    for step in OF_LISTS:
+        pairs[Fault.PARTITION, step] = pairs[Fault.EVICT, step] = "only the durable store has lists"
     for step in (Step.LOAD_BURY, Step.TOMBSTONE):
         pairs[Fault.NEWER, step] = "the durable store has a marker or nothing there, and no record"
     return pairs
@@ -124,6 +132,12 @@ def step_of(flow: Generator[Any, Any, Any], command: Command) -> Step:
 def _name(frames: list[str], command: Command) -> Step:
     is_get, is_put = type(command) is Get, type(command) is Put
     tier, inner = command.tier.value, frames[-1]
+    if inner in ("_read", "_update"):
+        if "check" in frames:
+            return Step.ASK
+        if is_get:
+            return Step.LIST_LOOK
+        return Step.ENTER if "enter" in frames else Step.REVOKE if "revoke" in frames else Step.LEAVE
     if "update_quickly" in frames:
         return Step.QUICK_LOOK if is_get else Step.QUICK
     if "_publish" in frames and inner == "_publish":

@@ -1,4 +1,4 @@
-"""Fifteen mistakes that session libraries make, each put back into the core for as long as a test wants it.
+"""Mistakes that session libraries make, each put back into the core for as long as a test wants it.
 
 A mistake is an edit of the source of one or two functions, so that what is tried is the real flow with one rule broken.
 Where an edit finds no such source any more, the mistake has to be put in a new place: that is said, and fails the test.
@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 from holdall import SessionManager
 from holdall.exchange import Exchange
+from holdall.principals import Principals
 from holdall.tiers import Tiers
 
 from tests.simulation.matrix import Fault, Step
@@ -32,7 +33,8 @@ class Mistake(NamedTuple):
     """A known mistake: what it is, the rule of docs/consistency.md that it breaks, and how it is put back."""
 
     name: str
-    rule: int
+    rule: int | None
+    """None: what it says of bound sessions."""
     edits: tuple[Edit, ...]
     needs: Fault | Step | None = None
     """The fault without which it does no harm, or the step that it is in; None: much leads to it."""
@@ -240,6 +242,83 @@ if is_mine:
         ),
     ),
 )
+"""The fifteen known ones."""
+
+MORE = (
+    Mistake(
+        "what is unknown is tried again",
+        7,
+        (Edit(Tiers, _REPLACE, "if unsure and not reaches_back:", "if False:"),),
+    ),
+    Mistake(
+        "sessions in the cookie are not asked about",
+        None,
+        (
+            Edit(
+                SessionManager,
+                "_load_stored",
+                "self._is_to_ask(bond, token.sid) and refusal is None",
+                "result is not None and self._is_to_ask(bond, token.sid) and refusal is None",
+            ),
+        ),
+        needs=Step.REVOKE,
+    ),
+    Mistake(
+        "what was said of a session is believed for ever",
+        None,
+        (Edit(Principals, "known", "0 <= now - known.asked < self._check", "True"),),
+        needs=Step.REVOKE,
+    ),
+    Mistake(
+        "an outage is a logout",
+        None,
+        (
+            Edit(
+                Principals,
+                "check",
+                "            return None\n        return",
+                "            return Gone(None, 0)\n        return",
+            ),
+        ),
+        needs=Step.ASK,
+    ),
+    Mistake(
+        "a new id for what was revoked",
+        None,
+        (
+            Edit(Principals, "enter", "elif old is not None and not old.ended:", "elif old is not None:"),
+            Edit(Principals, "enter", "old._replace(seen=seen", "old._replace(ended=0, seen=seen"),
+        ),
+        needs=Step.REVOKE,
+    ),
+    Mistake(
+        "an unconditional put of a list",
+        None,
+        (Edit(Principals, "_update", "sealed, expires, expect)", "sealed, expires, Expect.ANYTHING)"),),
+        needs=Step.ENTER,
+    ),
+    Mistake(
+        "an answer counts by the clock of afterwards",
+        None,
+        (
+            Edit(
+                SessionManager,
+                "_load_stored",
+                "refusal = yield from self._principals.check(bond, token.sid, now)",
+                "yield from self._principals.check(bond, token.sid, now)\n"
+                "            refusal = self._refusal(bond, token.sid)",
+            ),
+        ),
+        needs=Step.ASK,
+    ),
+    Mistake(
+        "an older answer takes an end back",
+        None,
+        (Edit(Principals, "_remember", "before is not None and before.gone is not None", "False"),),
+        needs=Step.ASK,
+    ),
+)
+"""More of them, of bound sessions most."""
 
 
 class NoSuchSourceError(Exception):

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from tests.simulation.matrix import PAIRS, Pair, never_met, table
-from tests.simulation.scheduler import history, short_of
+from tests.simulation.scheduler import CROWD, history, short_of
 from tests.simulation.shrink import shrink, story
 
 ENOUGH = 20_000
 """So many histories meet every pair of a fault and a step; fewer need not."""
+_A_CROWD = f"{CROWD} or more requests that write to one session at once, the reply to one of them lost"
 _AT_ONCE = 50
 _STORIES = 3
 """How many broken promises are told; the others are counted."""
@@ -29,11 +30,13 @@ class Result(NamedTuple):
     """seed → which promise was broken."""
     short: dict[int, list[str]]
     """seed → what its history should have had, and had not."""
+    crowds: int
+    """In how many histories 8 or more requests wrote to one session at once, and the reply to one of them was lost."""
 
 
 def live(seeds: Iterable[int]) -> Result:
     """Live these histories, one after the other."""
-    histories = commands = requests = 0
+    histories = commands = requests = crowds = 0
     met: Counter[Pair] = Counter()
     broken, short = {}, {}
     with _silence():
@@ -42,12 +45,13 @@ def live(seeds: Iterable[int]) -> Result:
             histories += 1
             commands += one.simulation.commands
             requests += len(one.simulation.requests)
+            crowds += one.simulation.crowd >= CROWD
             met.update(one.simulation.met)
             if one.broken is not None:
                 broken[seed] = one.broken
             elif missing := short_of(one.simulation):
                 short[seed] = missing
-    return Result(histories, commands, requests, met, broken, short)
+    return Result(histories, commands, requests, met, broken, short, crowds)
 
 
 def live_all(first: int, histories: int, processes: int) -> Result:
@@ -68,6 +72,8 @@ def failures(result: Result) -> list[str]:
     reasons += [f"the history of seed {seed} is short of {', '.join(what)}" for seed, what in result.short.items()]
     if result.histories >= ENOUGH:
         reasons += [f"never met: {fault.value} / {step.value}" for fault, step in never_met(result.met)]
+        if not result.crowds:
+            reasons.append(f"never met: {_A_CROWD}")
     return reasons
 
 
@@ -77,7 +83,8 @@ def report(result: Result) -> str:
     return (
         f"{table(result.met)}\n\n"
         f"{result.histories:,} histories, {result.requests:,} requests, {result.commands:,} commands; "
-        f"{met} of {len(PAIRS)} pairs of a fault and a step met; {len(result.broken)} promises broken"
+        f"{met} of {len(PAIRS)} pairs of a fault and a step met; {result.crowds:,} histories had {_A_CROWD}; "
+        f"{len(result.broken)} promises broken"
     )
 
 
@@ -90,7 +97,7 @@ def tell(seed: int) -> str:
 
 
 def _sum(results: Iterator[Result]) -> Result:
-    histories = commands = requests = 0
+    histories = commands = requests = crowds = 0
     met: Counter[Pair] = Counter()
     broken: dict[int, str] = {}
     short: dict[int, list[str]] = {}
@@ -101,7 +108,8 @@ def _sum(results: Iterator[Result]) -> Result:
         met.update(result.met)
         broken.update(result.broken)
         short.update(result.short)
-    return Result(histories, commands, requests, met, broken, short)
+        crowds += result.crowds
+    return Result(histories, commands, requests, met, broken, short, crowds)
 
 
 @contextmanager

@@ -7,12 +7,15 @@ Every history aims at one pair of a fault and a step, so that a run of many meet
 from random import Random
 from typing import NamedTuple
 
-from tests.simulation.application import LATE, OF_WORKERS, VERBS
+from tests.simulation.application import LATE, OF_WORKERS, PRINCIPALS, VERBS
 from tests.simulation.ledger import BrokenPromiseError
-from tests.simulation.matrix import CACHE_ONLY, ON_COMMANDS, PAIRS, Fault, Pair, Step
-from tests.simulation.simulator import TRUST, Arrive, Begin, Config, Event, Go, Simulation, Strike, Wait
+from tests.simulation.matrix import CACHE_ONLY, OF_LISTS, ON_COMMANDS, PAIRS, Fault, Pair, Step
+from tests.simulation.simulator import CHECK, TRUST, Arrive, Begin, Config, Event, Go, Simulation, Strike, Wait, Work
 
 LEAST_STEPS = 40
+CROWD = 8
+"""How many requests write to one session at once, at least, in the histories that have a crowd."""
+_MOST_IN_CROWD = 14
 _AT_ONCE = 5
 """How many requests are under way at most."""
 _MOST_EVENTS = 2_000
@@ -46,7 +49,9 @@ _USUAL = {
     "slide and set": 3,
     "fail": 2,
 }
-assert set(_USUAL) == set(VERBS)
+_WITH_LOGINS = {"log in": 12, "log in and grow": 5, "revoke": 4, "revoke the others": 3}
+"""What there is besides in histories of sessions that are bound."""
+assert {*_USUAL, *_WITH_LOGINS} == set(VERBS)
 _OFTEN: dict[Step, dict[str, int]] = {
     Step.LOAD_BURY: {"terminate": 25, "read": 40},
     Step.REFILL: {"read": 30, "set": 40, "incr": 40},
@@ -63,6 +68,11 @@ _OFTEN: dict[Step, dict[str, int]] = {
     Step.TOMBSTONE: {"terminate and set": 40, "regenerate_id": 20},
     Step.QUICK_LOOK: {"set_quick": 80},
     Step.QUICK: {"set_quick": 80},
+    Step.ASK: {"read": 30, "log in": 20, "revoke": 10},
+    Step.LIST_LOOK: {"log in": 20},
+    Step.ENTER: {"log in": 40},
+    Step.LEAVE: {"log in": 30, "terminate": 20},
+    Step.REVOKE: {"log in": 30, "revoke": 30, "revoke the others": 20},
 }
 _WAITS = (0.1, 1.0, 5.0, 25.0, 59.0, 61.0, 130.0)
 _JUMPS = (-3600.0, -70.0, -20.0, -3.0, 3.0, 20.0, 70.0, 3600.0)
@@ -143,7 +153,7 @@ class _Scheduler:
         self.simulation = Simulation(self.config, seed)
         self.events: list[Event] = []
         self.rate = self.random.choice((0.0, 0.03, 0.1))
-        weights = {**_USUAL}
+        weights = {**_USUAL, **(_WITH_LOGINS if self.config.has_logins else {})}
         for verb, weight in _OFTEN.get(self.target[1], {}).items():
             weights[verb] += weight
         if self.target[0] is Fault.RESTORE:
@@ -156,6 +166,7 @@ class _Scheduler:
         self.verbs, self.weights = [*weights], [*weights.values()]
         self.has_backups = self.target[0] is Fault.RESTORE or self.random.random() < 0.1
         self.has_jumps = self.target[0] is Fault.CLOCK or (any(self.config.offsets) and self.random.random() < 0.5)
+        self.has_crowd = self.random.random() < 0.03
         self.hits = 0
         self.stalled = -1
         """The request that gets no further for a while, whatever the others do."""
@@ -174,6 +185,7 @@ class _Scheduler:
             Step.TOMBSTONE,
             Step.QUICK,
             Step.QUICK_LOOK,
+            *OF_LISTS,
         )
         memory_only = not needs_durable and random.random() < 0.15
         if (fault is Fault.PARTITION and step not in CACHE_ONLY) or (
@@ -181,6 +193,7 @@ class _Scheduler:
         ):
             # Only there has the cache records, or anything under a sid that nobody knows yet.
             memory_only = True
+        has_logins = step in OF_LISTS or (not memory_only and random.random() < 0.1)
         processes = random.choice((2, 2, 2, 3))
         apart = random.random() < 0.2
         return Config(
@@ -191,6 +204,7 @@ class _Scheduler:
             drifts=tuple(random.choice((0.0, -0.01, 0.02)) if apart else 0.0 for _ in range(processes)),
             browsers=random.choice((2, 2, 3)),
             budget=random.choice((2, _ENDLESS)),
+            has_logins=has_logins,
         )
 
     def live(self) -> History:
@@ -210,6 +224,8 @@ class _Scheduler:
         random, simulation = self.random, self.simulation
         self._begin(0, "grow" if random.random() < 0.5 else "set")
         self._begin(1, "start")
+        if self.has_crowd:
+            self._crowd()
         steps = LEAST_STEPS + random.randrange(20) + (30 if self.target[0] is Fault.RESTORE else 0)
         while simulation.commands < steps:
             if len(self.events) > _MOST_EVENTS:
@@ -223,6 +239,27 @@ class _Scheduler:
                 self._whole(Begin(simulation.next_request(), 1, 1, verb))
         if not simulation.faults:
             self._do(Strike(Fault.FLUSH))
+
+    def _crowd(self) -> None:
+        """Let many requests write to one session at once; one of them gets no reply, and asks when all others are done.
+
+        They are more than the write ids that a record keeps, most of the time.
+        """
+        random, simulation = self.random, self.simulation
+        self._whole(Begin(simulation.next_request(), 1, 0, "start large"))
+        first = simulation.next_request()
+        writers = [*range(first, first + random.randint(CROWD, _MOST_IN_CROWD))]
+        for number in writers:
+            process, verb = random.randrange(len(self.config.offsets)), random.choice(("incr", "incr", "incr", "set"))
+            self._do(Begin(number, 1, process, verb, random.randrange(4)))
+            while number in simulation.work and Step.UPDATE not in simulation.work[number].steps:
+                self._do(Go(number))
+        random.shuffle(writers)
+        self._do(Go(writers[-1], Fault.LOST))
+        for number in writers:
+            while number in simulation.work:
+                self._do(Go(number))
+        self._whole(Begin(simulation.next_request(), 1, 0, "read"))
 
     def _whole(self, begin: Begin) -> None:
         self._do(begin)
@@ -259,7 +296,8 @@ class _Scheduler:
         if browser is None:
             browser = 0 if random.random() < 0.7 else random.randrange(self.config.browsers)
             luck = random.random()
-            if luck < self.by_id and verb in OF_WORKERS and simulation.ledger.lives:
+            by_id = luck < self.by_id and verb in OF_WORKERS and simulation.ledger.lives
+            if verb == "revoke" or by_id:
                 browser = -1
             elif luck > 0.9 and simulation.browsers[browser].jars:
                 jar = random.randrange(len(simulation.browsers[browser].jars))
@@ -291,7 +329,20 @@ class _Scheduler:
             chosen = random.choice(ON_COMMANDS)
         if chosen in (Fault.LOST, Fault.LATE) and random.random() < 0.5:
             self.stalled = number  # it waits for an answer in vain, and the others go on
-        self._do(Go(number, chosen))
+        work = simulation.work.get(number)
+        if work is not None and chosen is Fault.SLOW and Step.ASK in work.steps and not work.slow_until:
+            self._hear_late(work)
+        else:
+            self._do(Go(number, chosen))
+
+    def _hear_late(self, work: Work) -> None:
+        """Let a request that asks whether its session was revoked hear of it when that is no longer news, or wrong."""
+        self._do(Go(work.request.number, Fault.SLOW))
+        if self.random.random() < 0.5:
+            self._do(Wait(CHECK + 1))
+        else:
+            key = self.random.randrange(len(PRINCIPALS))
+            self._whole(Begin(self.simulation.next_request(), -1, work.request.process, "revoke", key))
 
     def _aim(self, fault: Fault, number: int, process: int) -> Fault | None:
         """Let the fault that this history aims at meet the step that a request waits for."""

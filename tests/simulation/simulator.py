@@ -29,11 +29,12 @@ from holdall.tiers import store_key
 from holdall.token import Token
 
 from tests.simulation.application import ENDING, Request, act, act_late
-from tests.simulation.ledger import NEVER, BrokenPromiseError, Ledger, Life, Reading, Status, Write
+from tests.simulation.ledger import NEVER, BrokenPromiseError, Ledger, Life, Reading, Refusal, Status, Write
 from tests.simulation.matrix import LOADING, Fault, Met, Step, step_of
 from tests.simulation.servers import Cache, Durable, Server
 
 TRUST = 60.0
+CHECK = 60.0
 START = 1_800_000_000.0
 KEYS = ("a key for simulations only: 0123456789abcdef", "another key for simulations: fedcba9876543210")
 KEY_RINGS = (KEYS[:1], KEYS, KEYS[::-1])
@@ -62,6 +63,8 @@ class Config(NamedTuple):
     browsers: int
     budget: int
     """For how many seconds a request waits for its stores: so long that it never matters, or as by default."""
+    has_logins: bool
+    """There are sessions that are bound, and revoked."""
 
 
 class Begin(NamedTuple):
@@ -147,6 +150,8 @@ class Process:
     def __init__(self, offset: float, drift: float) -> None:
         self.offset = offset
         self.drift = drift
+        self.latest = START + offset
+        """The latest that its clock has said."""
         self.keys = 0
         self.cut_off: set[Tier] = set()
         self.manager: SessionManager
@@ -175,7 +180,7 @@ class Simulation:
     def __init__(self, config: Config, seed: int, *, story: list[str] | None = None) -> None:
         self.config = config
         self.time = START
-        self.ledger = Ledger(TRUST, memory_only=config.memory_only)
+        self.ledger = Ledger(TRUST, CHECK, memory_only=config.memory_only)
         self.cache = Cache(self._true_time)
         self.durable = Durable(self._true_time)
         self._bytes = Random(seed).randbytes
@@ -194,6 +199,8 @@ class Simulation:
         self.met: Met = {}
         self.story = story
         self.commands = self.faults = self.promotions = self.new_sids = 0
+        self.crowd = 0
+        """How many requests were writing to one session at most when the reply to one of them was lost."""
         self.backup_tick = self.replica_tick = self.restart_tick = 0
         self.failed_over = False
         self._lives_by_key: dict[str, Life] = {}
@@ -249,14 +256,20 @@ class Simulation:
         process = number % len(self.processes)
         if life.is_stored or life.ended is not None:
             found = self._ask(Begin(self.next_request(), -1, process, "read", sid=number))
-            if found.sid is None and life.enders == len(life.children) == 1 and not life.rolled_back:
+            if (
+                found.sid is None
+                and life.enders == len(life.children) == 1
+                and not life.rolled_back
+                and not self.ledger.may_be_revoked(life)
+            ):
                 self._look_for_child(process, life)
         if (
-            life.ended is not None
+            (life.ended or life.left or life.revoked) is not None
             and life.inline_copies
             and self.time + self.processes[process].offset < life.earliest_end
         ):
-            # Somebody kept a copy of its cookie from before it ended: it can be read, and never be stored.
+            # Somebody kept a copy of its cookie from before it ended: it can be read unless it was bound, and never be
+            # stored.
             browser = self.browsers[life.line.browser]
             browser.jars.append(life.inline_copies[-1])
             self._ask(Begin(self.next_request(), life.line.browser, process, "grow", jar=len(browser.jars) - 1))
@@ -309,7 +322,12 @@ class Simulation:
         request = Request(begin.request, self.ledger.tick, begin.process, begin.verb, begin.key, begin.late, clock)
         self.requests[begin.request] = request
         request.owner = begin.browser if begin.browser >= 0 else None
-        reading = Reading(self.ledger.tick, self.time, clock, request.owner)
+        if begin.verb == "revoke":
+            self._tell(f"request {begin.request} to process {begin.process}: {self._what(request)}")
+            flow = self._revoke(process.manager, request.principal, None, request)
+            self._advance(Work(request, flow, process.keys), None)
+            return
+        reading = Reading(self.ledger.tick, self.time, clock, request.owner, begin.process, process.manager)
         if begin.browser < 0:
             lives = self.announced()
             if not lives:
@@ -362,6 +380,7 @@ class Simulation:
             self._keep_cookies((yield from _steps(exchange.commit(status=200, headers=[]))))
             return
         self._note_held_back(exchange, request)
+        reading.unanswered = request.home_faults > 0
         request.sid, request.saw = session.sid, dict(session)
         token = session._token
         if token is not None and request.sid is not None:
@@ -379,6 +398,8 @@ class Simulation:
         if token is not None:
             sid = format_sid(token.sid)
             request.life = ledger.lives.get(sid) or self._new_life(sid, request, before, token.expires)
+        if request.verb == "revoke the others" and before is not None and before.principal is not None:
+            yield from self._revoke(exchange._manager, before.principal, before, request)
         if before is not None and request.life is not before:
             request.ends = before
             before.enders += 1
@@ -413,6 +434,23 @@ class Simulation:
         else:
             yield from _steps(exchange.finish())
 
+    def _revoke(
+        self, manager: SessionManager, principal: str, keep: Life | None, request: Request
+    ) -> Generator[Any, Any, None]:
+        revocation = self.ledger.revokes(principal, keep)
+        try:
+            yield from _steps(manager.revoke(principal, except_sid=None if keep is None else keep.sid))
+        except SessionUnavailable:
+            self._tell(f"request {request.number}: unknown whether {principal}'s sessions are revoked")
+        else:
+            self._tell(f"request {request.number} has revoked {principal}'s sessions")
+            self.ledger.revoked(revocation, self._refusal(manager))
+        finally:
+            revocation.end = self.ledger.tick
+
+    def _refusal(self, manager: SessionManager) -> Refusal:
+        return Refusal(self.ledger.tick, tuple(process.latest for process in self.processes), manager)
+
     def _serve_late(self, exchange: Exchange, request: Request) -> Generator[Any, Any, None]:
         ledger, session = self.ledger, exchange.session
         write = Write(request.number, ledger.tick)
@@ -440,7 +478,11 @@ class Simulation:
 
     def _new_life(self, sid: str, request: Request, old: Life | None, expires: float) -> Life:
         assert request.owner is not None
-        life = self.ledger.new_life(sid, expires, of=old if request.moved else None, browser=request.owner)
+        of = old if request.moved else None
+        life = self.ledger.new_life(sid, expires, of=of, browser=request.owner)
+        came = None if of is None else of.principal
+        life.principal = request.principal if request.binds else came
+        life.carries = of if life.principal == came else None
         raw = parse_sid(sid)
         assert raw is not None
         self._lives_by_key[store_key(raw)] = life
@@ -476,6 +518,12 @@ class Simulation:
 
     def _acknowledged(self, exchange: Exchange, request: Request, main: Write) -> None:
         ledger, ends, life = self.ledger, request.ends, request.life
+        if life is not None and life.principal is not None and life.bound_at == NEVER:
+            ledger.bound(life, request.begin)
+        # Where nobody answers, the old id of a bound session may stay in the list; its end may not.
+        may_stay = request.moved and request.home_faults
+        if ends is not None and ends.principal is not None and request.begin > ends.rolled_back and not may_stay:
+            ends.left = ends.left or self._refusal(exchange._manager)
         # That a session in the cookie has ended is recorded if the store answers, and no more is promised.
         if ends is not None and not (request.was_inline and request.home_faults):
             if request.moved:
@@ -533,7 +581,7 @@ class Simulation:
         browser.jars.append(dict(browser.jar))
         if not browser.jar and not response.after_stale and request.verb not in ENDING:
             for life, cookie in before.items():
-                if life.is_certain and self._is_live(cookie.token, self.time + self.ledger.spread):
+                if self.ledger.is_certain(life) and self._is_live(cookie.token, self.time + self.ledger.spread):
                     raise BrokenPromiseError(f"a response to a request that ended nothing logs {life.name} out")
 
     # -- commands ----------------------------------------------------------------------------------------------------
@@ -603,6 +651,8 @@ class Simulation:
                 ledger.untell()  # it counts anew, so that what was expected from before may be another entry by now
             if fault is Fault.LOST:
                 answer = StoreUnavailable(fault.value)
+                if step is Step.UPDATE:
+                    self.crowd = max(self.crowd, 1 + self._writers(command))
         if self.story is not None:
             outcome = fault.value if fault is not None else f"{type(answer).__name__.lower()}"
             self._tell(f"request {request.number}: {step.value} ({command.tier.value}): {outcome}")
@@ -621,6 +671,11 @@ class Simulation:
         if fault is Fault.DIES_BEFORE or fault is Fault.DIES_AFTER:
             self._kill(request.process, fault)
         return answer
+
+    def _writers(self, put: Command) -> int:
+        """Return how many other requests have loaded a session and are about to write to it."""
+        waiting = [(command.key, work.steps[number]) for work in self.work.values() for number, command in work.waiting]
+        return waiting.count((put.key, Step.UPDATE))
 
     def _execute(self, server: Server, command: Command) -> Any:
         newer = self.durable.newer
@@ -655,6 +710,8 @@ class Simulation:
                 self._meet(Fault.DIES_BEFORE, work.steps[number])
             self._tell(f"request {work.request.number} dies with its process")
             self._leave_open(work.request)
+        if self.config.has_logins:
+            self.processes[process].manager = self._manager(self.processes[process])  # another one remembers nothing
 
     def _meet(self, fault: Fault, step: Step) -> None:
         self.faults += 1
@@ -768,18 +825,20 @@ class Simulation:
         """Write a record anew, in the format of another version of the software; tell whether there is one."""
         there = self.durable.kept.get(key)
         life = self._lives_by_key.get(key)
-        if there is None or life is None or not life.is_stored:
+        tiers, principals = self.processes[0].manager._tiers, self.processes[0].manager._principals
+        box = tiers._records if life is not None or principals is None else principals._box
+        if there is None or (life is not None and not life.is_stored):
             return False
-        tiers = self.processes[0].manager._tiers
-        plain = tiers._records.open(there[0], key.encode())
+        plain = box.open(there[0], key.encode())
         assert plain is not None
-        old = b"\x01" + plain[1:]
-        stored = unpack(old)
-        if stored is None or not hasattr(stored, "values"):
-            return False
-        assert pack(stored) == old
+        if life is not None:
+            old = b"\x01" + plain[1:]
+            stored = unpack(old)
+            if stored is None or not hasattr(stored, "values"):
+                return False
+            assert pack(stored) == old
         plain = bytes((version,)) + plain[1:]
-        sealed = tiers._records.seal(plain, key.encode(), self.time)
+        sealed = box.seal(plain, key.encode(), self.time)
         answer = self.durable.execute(Put(Tier.DURABLE, key, sealed, there[2], there[1]))
         if isinstance(answer, Conflict):  # it expired this very moment
             return False
@@ -811,6 +870,7 @@ class Simulation:
             no_datastore=self.config.memory_only,
             idle_timeout=None if self.config.idle_timeout is None else timedelta(seconds=self.config.idle_timeout),
             cache_trust=timedelta(seconds=TRUST),
+            revocation_check=timedelta(seconds=CHECK) if self.config.has_logins else None,
             store_budget=timedelta(seconds=self.config.budget),
             clock=self._clock_of(process),
             random=self._bytes,
@@ -826,6 +886,8 @@ class Simulation:
         ahead = [process.offset for process in self.processes]
         self._ahead = [min(self._ahead[0], *ahead), max(self._ahead[-1], *ahead)]
         self.ledger.spread = self._ahead[1] - self._ahead[0]
+        for process in self.processes:
+            process.latest = max(process.latest, self.time + process.offset)
 
     # -- the story ---------------------------------------------------------------------------------------------------
 
@@ -843,8 +905,10 @@ class Simulation:
 
     def _what(self, request: Request) -> str:
         verb = request.verb
-        if verb in ("set", "delete", "fail", "start", "persist") or verb.endswith("set"):
+        if verb in ("set", "delete", "fail", "start", "persist", "log in") or verb.endswith("set"):
             verb += f" {request.key}"
+        if request.binds or verb == "revoke":
+            verb += f" ({request.principal})"
         return verb + (f", after the headers {request.late}" if request.late else "")
 
     def _name(self, sid: str | None) -> str:

@@ -4,9 +4,20 @@ from typing import Any
 
 import pytest
 
-from tests.simulation.ledger import NEVER, BrokenPromiseError, Ledger, Life, Reading, Status, Write
+from tests.simulation.ledger import (
+    NEVER,
+    BrokenPromiseError,
+    Ledger,
+    Life,
+    Reading,
+    Refusal,
+    Revocation,
+    Status,
+    Write,
+)
 
 TRUST = 60.0
+CHECK = 30.0
 END = 1_000_000.0
 
 
@@ -14,7 +25,7 @@ class Book:
     """A ledger, with what a history would tell it in few words. Every step takes a tick."""
 
     def __init__(self, *, memory_only: bool = False) -> None:
-        self.ledger = Ledger(TRUST, memory_only=memory_only)
+        self.ledger = Ledger(TRUST, CHECK, memory_only=memory_only)
         self.life = self.begin("sid")
 
     def tick(self, seconds: float = 0.0) -> int:
@@ -62,10 +73,31 @@ class Book:
         self.ledger.ended(life, self.tick())
         self.tick()
 
+    def bind(self, sid: str, *, of: Life | None = None, principal: str = "ada") -> Life:
+        """Let a session be bound to somebody, or carried to another id by one that is, and be acknowledged."""
+        life = self.begin(sid, of=of)
+        life.principal, life.carries = principal, of
+        self.ledger.bound(life, self.tick())
+        return life
+
+    def refusal(self, memory: object = None) -> Refusal:
+        return Refusal(self.tick(), (self.ledger.time,), memory)
+
+    def revoke(self, keep: Life | None = None, *, memory: object = "revoker", done: bool = True) -> Revocation:
+        """Let all sessions of somebody but one be revoked; that is acknowledged, or unknown."""
+        self.tick()
+        revocation = self.ledger.revokes("ada", keep)
+        self.tick()
+        if done:
+            self.ledger.revoked(revocation, self.refusal(memory))
+        revocation.end = self.ledger.tick
+        return revocation
+
     def read(self, saw: dict[str, Any], sid: str | None = "sid", *, wait: float = 0.0, **how: Any) -> None:
         """Let a request find this."""
         reading = Reading(self.tick(wait), self.ledger.time, self.ledger.time, 0)
-        reading.presented, reading.asked = frozenset(("sid",)), [self.life]
+        life = self.ledger.lives.get(sid or "", self.life)
+        reading.presented, reading.asked = frozenset((life.sid if life.principal else "sid",)), [life]
         for name, value in how.items():
             setattr(reading, name, value)
         self.ledger.read(reading, sid, saw)
@@ -308,3 +340,82 @@ class TestThere:
 
     def test_hidden_by_an_older_cookie(self, book: Book) -> None:
         book.breaks("an older cookie hides it", {}, inline=True, content={}, hides=book.life)
+
+
+class TestBound:
+    """A bound session that ended or was revoked is refused: at once, or `CHECK` seconds later by the reader's clock."""
+
+    @pytest.mark.parametrize("inline", [True, False])
+    def test_revoked(self, book: Book, inline: bool) -> None:
+        book.bind("a")
+        book.revoke()
+        book.read({}, "a", inline=inline, content={}, wait=CHECK - 1)
+        book.breaks("was revoked, and is live", {}, "a", inline=inline, content={}, wait=1)
+
+    def test_revoked_here(self, book: Book) -> None:
+        book.bind("a")
+        book.revoke(memory="here")
+        book.breaks("was revoked, and is live", {}, "a", memory="here")
+
+    def test_ended(self, book: Book) -> None:
+        life = book.bind("a")
+        life.left = book.refusal()
+        book.breaks("had ended, and is live", {}, "a", inline=True, content={}, wait=CHECK)
+
+    def test_read_while_nobody_answers(self, book: Book) -> None:
+        book.bind("a")
+        book.revoke()
+        book.read({}, "a", wait=CHECK, unanswered=True)
+
+    def test_read_by_a_request_that_had_begun(self, book: Book) -> None:
+        book.bind("a")
+        begin = book.tick()
+        book.revoke(memory="here")
+        book.read({}, "a", memory="here", begin=begin)
+
+    def test_spared(self, book: Book) -> None:
+        book.revoke(book.bind("a"))
+        book.read({}, "a", wait=CHECK)
+        book.breaks("was told that there is no session", {}, None, asked=[book.ledger.lives["a"]], inline=True)
+
+    def test_of_somebody_else(self, book: Book) -> None:
+        bob = book.bind("b", principal="bob")
+        book.revoke()
+        book.read({}, "b", wait=CHECK)
+        for life in (bob, book.life):
+            book.breaks("was told that there is no session", {}, None, asked=[life], inline=True)
+
+    def test_unknown_whether_revoked(self, book: Book) -> None:
+        life = book.bind("a")
+        book.revoke(done=False)
+        book.read({}, "a", wait=CHECK)
+        book.read({}, None, asked=[life], inline=True)
+
+    def test_bound_afterwards(self, book: Book) -> None:
+        book.revoke()
+        life = book.bind("a")
+        book.read({}, "a", wait=CHECK)
+        book.breaks("was told that there is no session", {}, None, asked=[life], inline=True)
+
+    def test_under_a_new_id(self, book: Book) -> None:
+        old = book.bind("a")
+        book.revoke()
+        with pytest.raises(BrokenPromiseError, match="carries on what was revoked"):
+            book.bind("b", of=old)
+
+    def test_under_a_new_id_meanwhile(self, book: Book) -> None:
+        old = book.bind("a")
+        begin = book.tick()
+        book.revoke()
+        life = book.begin("b", of=old)
+        life.principal, life.carries = "ada", old
+        book.ledger.bound(life, begin)
+        book.breaks("was revoked, and is live", {}, "b", wait=CHECK)
+
+    def test_after_a_backup_was_restored(self, book: Book) -> None:
+        life = book.bind("a")
+        life.left = book.refusal()
+        book.revoke()
+        book.ledger.roll_back(0, [life])
+        book.bind("b", of=life)
+        book.read({}, "a", wait=CHECK)

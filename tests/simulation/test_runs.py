@@ -11,16 +11,17 @@ MET = Counter(dict.fromkeys(PAIRS, 1))
 
 
 def test_a_run_is_the_sum_of_its_histories() -> None:
-    """However many processes share a run, it lives the same histories."""
-    alone = live(range(100, 160))
+    """However many processes share a run, it lives the same histories; some have a crowd."""
+    alone = live(range(200, 260))
     assert alone.histories == 60
-    assert live_all(100, 60, 1) == alone
-    assert live_all(100, 60, 2) == alone
+    assert alone.crowds > 0
+    assert live_all(200, 60, 1) == alone
+    assert live_all(200, 60, 2) == alone
 
 
 def test_a_run_without_fault_does_not_fail() -> None:
     """All met, none broken, none short: no reason to fail."""
-    assert failures(Result(ENOUGH, 0, 0, MET, {}, {})) == []
+    assert failures(Result(ENOUGH, 0, 0, MET, {}, {}, 1)) == []
 
 
 def test_a_pair_that_was_never_met_fails_a_large_run() -> None:
@@ -28,13 +29,21 @@ def test_a_pair_that_was_never_met_fails_a_large_run() -> None:
     fault, step = PAIRS[3]
     met = MET.copy()
     del met[fault, step]
-    assert failures(Result(ENOUGH, 0, 0, met, {}, {})) == [f"never met: {fault.value} / {step.value}"]
-    assert failures(Result(ENOUGH - 1, 0, 0, met, {}, {})) == []
+    assert failures(Result(ENOUGH, 0, 0, met, {}, {}, 1)) == [f"never met: {fault.value} / {step.value}"]
+    assert failures(Result(ENOUGH - 1, 0, 0, met, {}, {}, 1)) == []
+
+
+def test_a_run_without_a_crowd_fails_if_it_is_large() -> None:
+    """Some history must have had eight requests that write to one session, the reply to one of them lost."""
+    assert failures(Result(ENOUGH, 0, 0, MET, {}, {}, 0)) == [
+        "never met: 8 or more requests that write to one session at once, the reply to one of them lost"
+    ]
+    assert failures(Result(ENOUGH - 1, 0, 0, MET, {}, {}, 0)) == []
 
 
 def test_a_history_that_is_short_of_something_fails_a_run() -> None:
     """The seed is named, and what is missing."""
-    assert failures(Result(1, 0, 0, MET, {}, {5: ["a fault", "2 browsers"]})) == [
+    assert failures(Result(1, 0, 0, MET, {}, {5: ["a fault", "2 browsers"]}, 1)) == [
         "the history of seed 5 is short of a fault, 2 browsers"
     ]
 
@@ -42,7 +51,7 @@ def test_a_history_that_is_short_of_something_fails_a_run() -> None:
 def test_a_broken_promise_fails_a_run_with_its_story() -> None:
     """The story begins with the seed and ends with the promise; more than three are counted only."""
     with put_back(MISTAKES[0]):
-        result = live(range(8))
+        result = live(range(12))
         reasons = failures(result)
     seeds = sorted(result.broken)
     assert len(seeds) > 3
