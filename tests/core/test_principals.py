@@ -274,13 +274,13 @@ class TestSlowAnswers:
         world.later(seconds=61)
         slow = world.open().load()
         assert not isinstance(slow, Finished)
-        step = next(slow)
+        step: Any = next(slow)
         while not step.key.startswith("p"):
             step = slow.send(world.stores.execute((step,))[0])
-        answers = world.stores.execute((step,))
+        (answer,) = world.stores.execute((step,))
         world.drive(world.manager.revoke("ada"))
         with pytest.raises(StopIteration):
-            slow.send(answers[0])
+            slow.send(answer)
         assert world.request(user) is None
 
 

@@ -329,9 +329,9 @@ class _Scheduler:
             chosen = random.choice(ON_COMMANDS)
         if chosen in (Fault.LOST, Fault.LATE) and random.random() < 0.5:
             self.stalled = number  # it waits for an answer in vain, and the others go on
-        work = simulation.work.get(number)
-        if work is not None and chosen is Fault.SLOW and Step.ASK in work.steps and not work.slow_until:
-            self._hear_late(work)
+        going = simulation.work.get(number)
+        if going is not None and chosen is Fault.SLOW and Step.ASK in going.steps and not going.slow_until:
+            self._hear_late(going)
         else:
             self._do(Go(number, chosen))
 

@@ -506,6 +506,8 @@ class TestFaults:
         with pytest.raises(StoreUnavailable, match="damaged"):
             store.execute(get())
         bench.wire.faults["Lookup"].append(damaged)
+        assert [type(answer) for answer in store.execute_many([get(), get("o"), get("m")])] == [Found, Found, Missing]
+        bench.wire.faults["Lookup"] += [damaged, damaged, otherwise]
         with pytest.raises(StoreUnavailable, match="damaged"):
             store.execute_many([get(), get("o")])
         assert store.execute(get()) == Found(b"v", version)
@@ -517,6 +519,8 @@ class TestFaults:
         garbage = damage(lambda reply: setattr(reply.found[0].entity.properties["value"], "blob_value", b"garbage"))
         bench.wire.faults["Lookup"] += [garbage] * 2
         assert store.execute(get()) == Found(b"garbage", version)
+        bench.wire.faults["Lookup"] += [garbage] * 3
+        assert store.execute_many([get()]) == [Found(b"garbage", version)]
 
     def test_a_reply_that_makes_no_sense_is_no_answer(self, bench: Bench, store: Datastore) -> None:
         """A commit whose reply says nothing of it may have been applied: the store is unavailable."""

@@ -18,8 +18,10 @@ import pytest
 from google.cloud.datastore_v1.services.datastore.transports import DatastoreGrpcTransport
 from holdall import (
     Delete,
+    Expect,
     Found,
     Get,
+    Put,
     Session,
     SessionManager,
     SessionTooLarge,
@@ -107,6 +109,12 @@ def head_of(store: Store, tier: Tier, session: Session) -> Head:
 def lose_a_part(store: Store, tier: Tier, session: Session) -> None:
     """Have one part of a stored session vanish."""
     store.execute(Delete(tier, head_of(store, tier, session).generation.part_keys()[-1]))
+
+
+def damage_a_part(store: Store, tier: Tier, session: Session) -> None:
+    """Have somebody write garbage over one part of a stored session."""
+    key = head_of(store, tier, session).generation.part_keys()[-1]
+    store.execute(Put(tier, key, b"garbage", 2**31, Expect.ANYTHING))
 
 
 def key_of(session: Session) -> str:
@@ -202,11 +210,22 @@ class TestOnBothEmulators:
         assert counted._memcached.ask("flush_all") == "OK"
         cookies = dict(counted.browser.cookies)
         for act in (dict, lambda session: session.update(n=1)):
-            with pytest.raises(SessionUnavailable, match="lost or damaged"):
+            with pytest.raises(SessionUnavailable, match="lost"):
                 counted.request(act)
         assert counted.browser.cookies == cookies
         counted.request(Session.terminate)
         assert counted.read() == {}
+
+    @pytest.mark.requirement(19)
+    def test_a_part_that_somebody_damaged(self, counted: Counted) -> None:
+        """19: garbage in a part of the durable store is no session and no error, as garbage in a whole value is."""
+        session = counted.request(lambda session: session.update(data=text(3 * MB)) or session)
+        assert counted.stores.durable is not None
+        damage_a_part(counted.stores.durable, Tier.DURABLE, session)
+        assert counted._memcached.ask("flush_all") == "OK"
+        assert counted.read() == {}
+        counted.request(put(n=1))
+        assert counted.read() == {"n": 1}
 
     def test_requests_that_overlap(self, counted: Counted) -> None:
         """Threads that change different keys of one large session all win, and no acknowledged increment is lost."""

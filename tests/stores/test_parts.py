@@ -531,7 +531,10 @@ def damage_head(world: World) -> None:
     world.inner.execute(Put(world.tier, "k", head[:100], int(world.clock()) + HOUR, Expect.ANYTHING))
 
 
-@pytest.mark.parametrize("harm", [lose, damage, shorten, damage_head])
+DAMAGES = [damage, shorten, damage_head]
+
+
+@pytest.mark.parametrize("harm", [lose, *DAMAGES])
 class TestLost:
     def test_a_cache_has_lost_the_value(self, cache: World, harm: Callable[[World], None]) -> None:
         """In a cache a value that lost a part is missing, and no longer in the way of a refill."""
@@ -543,17 +546,6 @@ class TestLost:
         assert isinstance(there, Found)
         assert isinstance(cache.put(NEW), Stored)
         assert cache.value() == NEW
-
-    def test_a_durable_store_is_unavailable(self, world: World, harm: Callable[[World], None]) -> None:
-        """In a durable store a value that lost a part is never missing: it is unavailable, until it is replaced."""
-        world.set(OLD)
-        harm(world)
-        for _ in range(2):
-            with pytest.raises(StoreUnavailable, match="lost or damaged"):
-                world.get()
-        assert world.put(NEW) == Conflict()
-        assert isinstance(world.put(MARKER, Expect.ANYTHING), Stored)
-        assert world.value() == MARKER
 
     def test_what_took_its_place_is_read(self, cache: World, harm: Callable[[World], None]) -> None:
         """A value that is replaced while its loss is found out is not removed: the new one is read."""
@@ -567,6 +559,32 @@ class TestLost:
 
         cache.inner.before = replace
         assert cache.value() == NEW
+
+
+def test_a_durable_store_that_lost_a_part_is_unavailable(world: World) -> None:
+    """In a durable store a value that lost a part is never missing: it is unavailable, until it is replaced."""
+    world.set(OLD)
+    lose(world)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="lost"):
+            world.get()
+    assert world.put(NEW) == Conflict()
+    assert isinstance(world.put(MARKER, Expect.ANYTHING), Stored)
+    assert world.value() == MARKER
+
+
+@pytest.mark.requirement(19)
+@pytest.mark.parametrize("harm", DAMAGES)
+def test_what_is_damaged_in_a_durable_store_is_found(world: World, harm: Callable[[World], None]) -> None:
+    """19: what somebody damaged in a durable store is found as it is, for the core to refuse, at its version."""
+    world.set(OLD)
+    harm(world)
+    there = world.inner.execute(Get(world.tier, "k"))
+    assert isinstance(there, Found)
+    assert world.version() == there.version
+    assert world.value() != OLD
+    assert isinstance(world.put(NEW, there.version), Stored)
+    assert world.value() == NEW
 
 
 @pytest.mark.parametrize("forgets", [False, True], ids=["durable", "cache"])

@@ -261,18 +261,17 @@ class Datastore:
         return Missing() if entity is None else self._answer(entity, version)
 
     def _get_many(self, commands: list[Get], deadline: float) -> list[Answer]:
-        found: dict[str, Found] = {}
+        answers: dict[str, Answer] = {}
         keys = [self._named(command.key) for command in commands]
         while keys:
             response = self._look_up(keys, deadline, ())
             for result in response.found:
-                if not _is_whole(result.entity):
-                    raise StoreUnavailable(_DAMAGED)
-                answer = self._answer(result.entity, result.version)
-                if isinstance(answer, Found):
-                    found[result.entity.key.path[0].name] = answer
+                if _is_whole(result.entity):
+                    answers[result.entity.key.path[0].name] = self._answer(result.entity, result.version)
+            answers.update((result.entity.key.path[0].name, Missing()) for result in response.missing)
             keys = list(response.deferred)  # what would have made too large a reply
-        return [found.get(command.key) or Missing() for command in commands]
+        # What was damaged is looked up once more, alone.
+        return [answers.get(command.key) or self._get(command, deadline) for command in commands]
 
     def _answer(self, entity: Any, version: int) -> Found | Missing:
         return Missing() if self._expired(entity) else Found(entity.properties["value"].blob_value, version)

@@ -8,8 +8,10 @@ write, at random, and never used again. So the head decides alone:
   is the one step that changes the value: before it the old one is there, whole, and after it the new one. The version
   of the value is the head's.
 - **A read** gets the head, then its parts, and compares length and hash. If anything is not as the head says, the head
-  is read once more: one that has changed is followed anew; one that has not has lost a part. A cache may do that: the
-  rest is removed, and the value is `Missing`. A durable store may not: `StoreUnavailable`, and never a miss.
+  is read once more: one that has changed is followed anew; one that has not has lost a part, or has one that somebody
+  damaged. A cache may do that: the rest is removed, and the value is `Missing`. A durable store may not lose any:
+  `StoreUnavailable`, and never a miss. What was damaged in it is `Found` as it is, as in a value that is whole: it is
+  for the core to refuse.
 - **The parts of a value that was replaced** may still be read by whoever got its head before. The new head lists them
   as retired, and the next large write deletes those that were retired `cache_trust` seconds ago. Whatever no head
   lists (the value shrank or ended; a writer died) goes when it expires, as any value: parts have the expiry of their
@@ -106,6 +108,10 @@ class Head(NamedTuple):
         fixed = _FIXED.pack(_MARK, _FORMAT, *self.generation, self.size, self.digest)
         return b"".join([fixed, self.first, *(_RETIRED.pack(*generation, since) for generation, since in self.retired)])
 
+    def is_of(self, value: bytes) -> bool:
+        """Tell whether a value is the one that was stored."""
+        return len(value) == self.size and _digest(value) == self.digest
+
     @staticmethod
     def unpack(packed: bytes) -> "Head | None":
         """Read a head; None for what is damaged. Raises `StoreUnavailable` for one of a format that is not known."""
@@ -181,13 +187,15 @@ class InParts:
     def _get(self, get: Command, found: Found, deadline: float) -> Found | Missing:
         for _ in range(_READS):
             head = Head.unpack(found.value)
-            value = None if head is None else self._collect(get.tier, head, deadline)
-            if value is not None:
+            value = found.value if head is None else self._collect(get.tier, head, deadline)
+            if head is not None and value is not None and head.is_of(value):
                 return Found(value, found.version)
             again = self._store.execute(get)
             if isinstance(again, Found) and again.version == found.version:
                 if not self._forgets:
-                    raise StoreUnavailable("a part of a large value is lost or damaged")
+                    if value is None:
+                        raise StoreUnavailable("a part of a large value is lost")
+                    return Found(value, found.version)
                 # Expired where it stands, not deleted: only if it still is the same. It would be in the way of a
                 # refill, which adds, for as long as it lives.
                 removal = self._store.execute(Put(get.tier, get.key, b"", 0, found.version))
@@ -198,14 +206,13 @@ class InParts:
         raise StoreUnavailable("a large value is replaced faster than it can be read")
 
     def _collect(self, tier: Tier, head: Head, deadline: float) -> bytes | None:
-        """Return the whole value; None if it is not what its head says."""
+        """Return what is in the head and in all parts; None if one of them is missing."""
         pieces = [head.first]
         for answer in self._each([Get(tier, key) for key in head.generation.part_keys()], self._together, deadline):
             if not isinstance(answer, Found):
                 return None
             pieces.append(answer.value)
-        value = b"".join(pieces)
-        return value if len(value) == head.size and _digest(value) == head.digest else None
+        return b"".join(pieces)
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
