@@ -87,8 +87,7 @@ def find_only(header: str, start: str) -> str:
     at = header.find(start)
     if at < 0 or (at and header[at - 2 : at] != "; "):
         return ""
-    end = header.find(";", at)
-    value = header[at + len(start) :] if end < 0 else header[at + len(start) : end]
+    value = header[at + len(start) :].partition(";")[0]
     return value if len(value) <= _COOKIE_BYTES else ""
 
 
