@@ -1,6 +1,7 @@
 """The consistency rules of docs/consistency.md, each by its story, at the level of requests and commands."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -36,6 +37,13 @@ def once(world: World, when: Callable[[Command], bool], then: Callable[[], Any])
             then()
 
     world.stores.before = before
+
+
+def finish(world: World, flow: Any, step: Command) -> None:
+    """Carry out a step of a flow that was held up, and all that follow."""
+    with suppress(StopIteration):
+        while True:
+            step = flow.send(world.stores.execute((step,))[0])
 
 
 def is_durable_put(command: Command) -> bool:
@@ -137,6 +145,18 @@ class TestVersionsAndReplay:
         world.close(clearing)
         assert world.read() == {}
 
+    def test_clear_that_found_nothing_is_over_with_the_response(self) -> None:
+        """What is changed after a response that had nothing to clear leaves what others have put there since."""
+        world = stored_world()
+        world.request(Session.clear)
+        exchange = world.open()
+        exchange.session.clear()
+        run(exchange.commit(status=200, headers=[]), world.stores)
+        world.request(lambda session: session.incr("n"))
+        exchange.session.incr("n")
+        run(exchange.finish(), world.stores)
+        assert world.read() == {"n": 2}
+
     def test_increment_of_what_is_no_number_is_reported(self) -> None:
         """An increment that meets something else than a number is dropped and reported, other changes stay."""
         world = stored_world()
@@ -221,6 +241,27 @@ class TestEnding:
         world.request(Session.terminate)
         world.close(slow, other)
         assert world.set_cookies() == []
+        assert world.read(other) == {}
+
+    @pytest.mark.requirement(17)
+    @pytest.mark.parametrize("act", [Session.terminate, Session.regenerate_id])
+    def test_a_stalled_logout_is_told_to_the_cache_as_long_as_any(self, act: Callable[[Session], None]) -> None:
+        """However long a logout was stalled: what was written before it does not come to the cache after it."""
+        world = stored_world(store_budget=timedelta(days=1))
+        other = world.browser.copy()
+        logout = world.open()
+        logout.session.ensure_data_loaded()
+        act(logout.session)
+        ending: Any = logout.commit(status=200, headers=[])
+        marker = next(ending)
+        world.later(seconds=130)
+        writer = world.open(other.copy())
+        writer.session["late"] = 1
+        writing: Any = writer.commit(status=200, headers=[])
+        telling = writing.send(world.stores.execute((next(writing),))[0])
+        assert is_cache_put(telling)
+        finish(world, ending, marker)
+        finish(world, writing, telling)
         assert world.read(other) == {}
 
     @pytest.mark.requirement(33)

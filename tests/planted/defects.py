@@ -348,7 +348,7 @@ DEFECTS = [
             "result = yield from self._replace(old_key, marker, expires, expect, write_id, base_id, now)",
             "result = _Applied(None, marker)",
         ),
-        (TIERS, "            yield from self._bury(old_key, now)\n", ""),
+        (TIERS, "            yield from self._bury(old_key)\n", ""),
     ),
     _defect(
         14,
@@ -458,7 +458,7 @@ DEFECTS = [
         "core/test_requirements.py::test_a_read_only_request_brings_nothing_back",
         (
             TIERS,
-            'cannot be ended now: {error}") from error\n        yield from self._bury(key, now)',
+            'cannot be ended now: {error}") from error\n        yield from self._bury(key)',
             'cannot be ended now: {error}") from error',
         ),
     ),
@@ -598,8 +598,8 @@ DEFECTS = [
         "core/test_exchange.py::TestHeaders::test_vary_on_any_access",
         (
             EXCHANGE,
-            "self._discarded = False\n            return Finished(self._respond(headers, self._refresh()))",
-            "self._discarded = False\n            return Finished(headers + self._refresh())",
+            "return Finished(self._respond(headers, self._refresh()))",
+            "return Finished(headers + self._refresh())",
         ),
     ),
     _defect(

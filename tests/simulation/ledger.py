@@ -156,6 +156,7 @@ class Write:
         "life",
         "line",
         "quick",
+        "read",
         "request",
         "revision",
         "status",
@@ -163,7 +164,7 @@ class Write:
         "void",
     )
 
-    def __init__(self, request: int, begin: int) -> None:
+    def __init__(self, request: int, begin: int, read: int | None = None) -> None:
         self.request = request
         self.life: Life | None = None
         self.line: Line | None = None
@@ -174,6 +175,8 @@ class Write:
         """What the counter was incremented by."""
         self.quick = False
         self.begin = begin
+        self.read = begin if read is None else read
+        """When its request began to read what this is a change of."""
         self.end = NEVER
         self.status = Status.OPEN
         self.known = NEVER
@@ -337,7 +340,10 @@ class Ledger:
         revocation.refusal = refusal
         for life in self.lives.values():
             if life.bound_at < NEVER and revocation.must_end(life):
-                life.revoked = life.revoked or refusal
+                others = [other for other in self.revocations if other is not revocation]
+                # Where another had ended it, this one's process had nothing to end, and asks again in its time.
+                is_first = not any(other.may_end(life) for other in others)
+                life.revoked = life.revoked or (refusal if is_first else refusal._replace(memory=None))
 
     def is_certain(self, life: Life) -> bool:
         """Tell whether nothing has ended a session, may have ended it or lost it."""
@@ -475,7 +481,7 @@ class Ledger:
         return quick.life.rolled_back > 0 or any(
             other is not quick
             and not (other.quick and other.status is Status.DONE)
-            and other.begin < quick.end
+            and other.read < quick.end
             and other.end > quick.begin
             for other in quick.line.writes
         )

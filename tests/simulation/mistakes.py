@@ -226,14 +226,13 @@ if is_mine:
                 Exchange,
                 "commit",
                 """\
-            self._discarded = False
             return Finished(self._respond(headers, self._refresh()))
 """,
                 """\
             cookies = self._refresh()
             if not cookies or session._held is None:
-                self._discarded = False
                 return Finished(self._respond(headers, cookies))
+            self._discarded = True
             token = session._token
             changes = replace(changes, until=(token.expires, token.browser))
             wish = Wish.CHANGE

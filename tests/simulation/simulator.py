@@ -453,7 +453,7 @@ class Simulation:
 
     def _serve_late(self, exchange: Exchange, request: Request) -> Generator[Any, Any, None]:
         ledger, session = self.ledger, exchange.session
-        write = Write(request.number, ledger.tick)
+        write = Write(request.number, ledger.tick, request.begin)
         act_late(session, request, write, ledger)
         ledger.belongs(write, ledger.lives[session.sid or ""])
         request.writes.append(write)

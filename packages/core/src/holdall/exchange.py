@@ -118,6 +118,8 @@ class Exchange:
                 wish = self._wish(changes)
         if wish is _NOTHING:
             self._discarded = False
+            if session._cleared:  # there was nothing to clear, and what others have put there since is to stay
+                session._rebase(session._loaded)
             return Finished(self._respond(headers, self._refresh()))
         now = manager._now()
         home = self._home()

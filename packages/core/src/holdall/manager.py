@@ -115,6 +115,7 @@ class SessionManager:
             entries=self._ring.box(f"entry/{settings.audience}"),
             no_datastore=settings.no_datastore,
             cache_trust=settings.cache_trust,
+            clock=self._now,
             random=random,
         )
         self._principals: Principals | None = None

@@ -110,13 +110,15 @@ class Tiers:
         entries: Box,
         no_datastore: bool,
         cache_trust: int,
+        clock: Callable[[], int],
         random: Callable[[int], bytes],
     ) -> None:
-        """Bind the flows; `cache_trust` is in milliseconds."""
+        """Bind the flows; `cache_trust` is in milliseconds, what `clock` returns in milliseconds UTC since 1970."""
         self._records = records
         self._entries = entries
         self._home = Tier.CACHE if no_datastore else Tier.DURABLE
         self._trust = cache_trust
+        self._clock = clock
         self._random = random
 
     # -- reading -----------------------------------------------------------------------------------------------------
@@ -149,7 +151,7 @@ class Tiers:
         plain, home = self._open_record(key, answer.value) if isinstance(answer, Found) else (b"", None)
         if isinstance(answer, Missing) or not isinstance(home, Record) or home.expires * 1000 <= now:
             if entry is not None and isinstance(entry.stored, Record):  # a server whose clock is behind may trust it
-                yield from self._bury(key, now)
+                yield from self._bury(key)
             return _gone(home)
         if home.revision < floor:
             log.error("a durable record is older than what its browser has seen: restored from a backup?")
@@ -232,7 +234,7 @@ class Tiers:
                 yield from self._publish(key, result.plain, record.expires, result.version, cached, now)
                 return Written(Held(record, result.version, None), dropped)
             if isinstance(result, Gone):
-                yield from self._bury(key, now)  # rule 10
+                yield from self._bury(key)  # rule 10
                 return result
             current = result
         raise SessionUnavailable("the session is being changed by too many requests at once")
@@ -296,7 +298,7 @@ class Tiers:
             if isinstance(result, Held):
                 current = result
                 continue
-            yield from self._bury(old_key, now)
+            yield from self._bury(old_key)
             if isinstance(result, Gone):
                 if new is not None:
                     yield from self._try_delete(new_key)
@@ -340,7 +342,7 @@ class Tiers:
             yield Put(self._home, key, self._records.seal(plain, key.encode(), now / 1000), expires, Expect.ANYTHING)
         except StoreError as error:
             raise SessionUnavailable(f"the session cannot be ended now: {error}") from error
-        yield from self._bury(key, now)
+        yield from self._bury(key)
 
     def _replace(
         self,
@@ -410,7 +412,7 @@ class Tiers:
                 there = yield Get(Tier.CACHE, key)
             except StoreTooLarge:
                 # A copy has no room: what the cache still has is older, and must not be found.
-                yield from self._bury(key, now)
+                yield from self._bury(key)
                 return
             except StoreError as error:
                 log.warning("the cache was not told of a write: %s", error)
@@ -433,10 +435,14 @@ class Tiers:
             return False
         return isinstance(answer, Stored)
 
-    def _bury(self, key: str, now: int) -> Steps[None]:
-        """Put a tombstone into the cache: until nothing older can be trusted any more, ask the durable tier."""
+    def _bury(self, key: str) -> Steps[None]:
+        """Put a tombstone into the cache: until nothing older can be trusted any more, ask the durable tier.
+
+        It lives from this moment, not from when its request began: it may replace one that came meanwhile.
+        """
         if self._home is Tier.CACHE:
             return
+        now = self._clock()
         expires = (now + self._trust) // 1000 + TOMBSTONE_MARGIN
         plain = pack(Marker(Ending.ASK, now, expires, bytes(WRITE_ID_BYTES)))
         try:
