@@ -196,7 +196,7 @@ def _regenerate_and_shrink(session: Session, request: Request, write: Write, led
 
 def _log_in(session: Session, request: Request, write: Write, ledger: Ledger) -> None:
     _regenerate(session, request, write, ledger)
-    session.bind(request.principal)
+    session.bind(request.principal, str(request.number))
     _give(session, write, ledger, request.key)
 
 
@@ -239,11 +239,14 @@ VERBS: dict[str, _Act] = {
     "log in and grow": _log_in_large,
     "revoke": _nothing,
     "revoke the others": _nothing,
+    "sessions_of": _nothing,
     "persist": _persist,
     "slide": _nothing,
     "slide and set": _set,
     "fail": _set,
 }
+OF_PRINCIPALS = ("revoke", "sessions_of")
+"""What is asked without any session."""
 OF_WORKERS = ("read", "set", "delete", "clear", "incr", "grow", "set_quick", "pop_quick")
 """What a worker does that opens a session by its id; it never begins one."""
 ENDING = frozenset(verb for verb in VERBS if verb.startswith(("terminate", "start", "regenerate_id", "log in")))

@@ -85,6 +85,7 @@ class Life:
         "enders",
         "first_end",
         "inline_copies",
+        "label",
         "latest_end",
         "left",
         "line",
@@ -95,6 +96,7 @@ class Life:
         "rolled_back",
         "sid",
         "stored_at",
+        "unlisted",
     )
 
     def __init__(self, sid: str, name: str, line: Line, expires: float, born: int) -> None:
@@ -125,8 +127,12 @@ class Life:
         """To whom it is bound."""
         self.carries: Life | None = None
         """The life whose place in its principal's list it took."""
+        self.label: str | None = None
+        """What its principal was to be told of it."""
         self.bound_at = NEVER
         """Since when it is known to be listed."""
+        self.unlisted = False
+        """A backup may have taken it from the list: a process that knew it as listed has to ask again."""
         self.left: Refusal | None = None
         """It was ended, or has a new id."""
         self.revoked: Refusal | None = None
@@ -364,6 +370,7 @@ class Ledger:
             if life.revoked is not None and life.revoked.tick >= since:
                 life.revoked = None
             life.rolled_back = self.tick
+            life.unlisted = life.unlisted or life.bound_at >= since
             for write in life.line.writes:
                 if write.known >= since and write.life is life:
                     write.void = True
@@ -440,9 +447,30 @@ class Ledger:
             if (
                 refusal is not None
                 and reading.begin > refusal.tick
-                and (reading.memory is refusal.memory or reading.clock >= refusal.clocks[reading.process] + self.check)
+                and (
+                    (reading.memory is refusal.memory and not life.unlisted)
+                    or reading.clock >= refusal.clocks[reading.process] + self.check
+                )
             ):
                 raise BrokenPromiseError(f"{life.name} {what}, and is live, though its principal's list was asked")
+
+    def listed(self, principal: str, labels: set[str | None], begin: int) -> None:
+        """Judge what a request that began at a tick was told of a principal's sessions, by their labels."""
+        for label in labels:
+            lives = [life for life in self.lives.values() if life.label == label]
+            if not any(life.principal == principal for life in lives):
+                raise BrokenPromiseError(f"a session that is not {principal}'s is on their list")
+            if all(any(end is not None and end.tick < begin for end in (life.left, life.revoked)) for life in lives):
+                raise BrokenPromiseError(f"{lives[-1].name} had ended, and is on the list")
+        for life in self.lives.values():
+            if (
+                life.principal == principal
+                and life.bound_at < begin
+                and life.label not in labels
+                and self.is_certain(life)
+                and self.time + self.spread < life.earliest_end
+            ):
+                raise BrokenPromiseError(f"{life.name} is bound, and not on the list")
 
     def _check_ended(self, reading: Reading, life: Life) -> None:
         if life.ended is None or reading.begin <= life.ended[0]:

@@ -297,6 +297,30 @@ MORE = (
         needs=Step.ENTER,
     ),
     Mistake(
+        "what this process revoked is not remembered",
+        None,
+        (Edit(Principals, "_end", "self._remember(entries, name, now)", "pass"),),
+        needs=Step.REVOKE,
+    ),
+    Mistake(
+        "the one who revokes is revoked too",
+        None,
+        (Edit(Principals, "revoke", "name != kept", "True"),),
+        needs=Step.REVOKE,
+    ),
+    Mistake(
+        "what has ended is listed",
+        None,
+        (Edit(Principals, "listed", "if not entry.ended and", "if"),),
+        needs=Step.REVOKE,
+    ),
+    Mistake(
+        "a list is of everybody",
+        None,
+        (Edit(Principals, "bond", "self._audience + principal.encode()", "self._audience"),),
+        needs=Step.ENTER,
+    ),
+    Mistake(
         "an answer counts by the clock of afterwards",
         None,
         (

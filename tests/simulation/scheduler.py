@@ -7,7 +7,7 @@ Every history aims at one pair of a fault and a step, so that a run of many meet
 from random import Random
 from typing import NamedTuple
 
-from tests.simulation.application import LATE, OF_WORKERS, PRINCIPALS, VERBS
+from tests.simulation.application import LATE, OF_PRINCIPALS, OF_WORKERS, PRINCIPALS, VERBS
 from tests.simulation.ledger import BrokenPromiseError
 from tests.simulation.matrix import CACHE_ONLY, OF_LISTS, ON_COMMANDS, PAIRS, Fault, Pair, Step
 from tests.simulation.simulator import CHECK, TRUST, Arrive, Begin, Config, Event, Go, Simulation, Strike, Wait, Work
@@ -49,7 +49,7 @@ _USUAL = {
     "slide and set": 3,
     "fail": 2,
 }
-_WITH_LOGINS = {"log in": 12, "log in and grow": 5, "revoke": 4, "revoke the others": 3}
+_WITH_LOGINS = {"log in": 12, "log in and grow": 5, "revoke": 4, "revoke the others": 3, "sessions_of": 3}
 """What there is besides in histories of sessions that are bound."""
 assert {*_USUAL, *_WITH_LOGINS} == set(VERBS)
 _OFTEN: dict[Step, dict[str, int]] = {
@@ -69,7 +69,7 @@ _OFTEN: dict[Step, dict[str, int]] = {
     Step.QUICK_LOOK: {"set_quick": 80},
     Step.QUICK: {"set_quick": 80},
     Step.ASK: {"read": 30, "log in": 20, "revoke": 10},
-    Step.LIST_LOOK: {"log in": 20},
+    Step.LIST_LOOK: {"log in": 20, "sessions_of": 10},
     Step.ENTER: {"log in": 40},
     Step.LEAVE: {"log in": 30, "terminate": 20},
     Step.REVOKE: {"log in": 30, "revoke": 30, "revoke the others": 20},
@@ -297,7 +297,7 @@ class _Scheduler:
             browser = 0 if random.random() < 0.7 else random.randrange(self.config.browsers)
             luck = random.random()
             by_id = luck < self.by_id and verb in OF_WORKERS and simulation.ledger.lives
-            if verb == "revoke" or by_id:
+            if verb in OF_PRINCIPALS or by_id:
                 browser = -1
             elif luck > 0.9 and simulation.browsers[browser].jars:
                 jar = random.randrange(len(simulation.browsers[browser].jars))

@@ -28,7 +28,7 @@ from holdall.session import format_sid, parse_sid
 from holdall.tiers import store_key
 from holdall.token import Token
 
-from tests.simulation.application import ENDING, Request, act, act_late
+from tests.simulation.application import ENDING, OF_PRINCIPALS, PRINCIPALS, Request, act, act_late
 from tests.simulation.ledger import NEVER, BrokenPromiseError, Ledger, Life, Reading, Refusal, Status, Write
 from tests.simulation.matrix import LOADING, Fault, Met, Step, step_of
 from tests.simulation.servers import Cache, Durable, Server
@@ -247,6 +247,9 @@ class Simulation:
             self.do(Wait(TRUST + self.ledger.spread + 61))
         for number in range(len(self.browsers)):
             self._ask(Begin(self.next_request(), number, 0, "read"))
+        if self.config.has_logins:
+            for principal in sorted({*PRINCIPALS}):
+                self._ask(Begin(self.next_request(), -1, 0, "sessions_of", PRINCIPALS.index(principal)))
         if not self.config.memory_only:
             self.do(Strike(Fault.FLUSH))
         for life in self.announced():
@@ -322,9 +325,13 @@ class Simulation:
         request = Request(begin.request, self.ledger.tick, begin.process, begin.verb, begin.key, begin.late, clock)
         self.requests[begin.request] = request
         request.owner = begin.browser if begin.browser >= 0 else None
-        if begin.verb == "revoke":
+        if begin.verb in OF_PRINCIPALS:
             self._tell(f"request {begin.request} to process {begin.process}: {self._what(request)}")
-            flow = self._revoke(process.manager, request.principal, None, request)
+            flow = (
+                self._revoke(process.manager, request.principal, None, request)
+                if begin.verb == "revoke"
+                else self._list(process.manager, request)
+            )
             self._advance(Work(request, flow, process.keys), None)
             return
         reading = Reading(self.ledger.tick, self.time, clock, request.owner, begin.process, process.manager)
@@ -448,6 +455,15 @@ class Simulation:
         finally:
             revocation.end = self.ledger.tick
 
+    def _list(self, manager: SessionManager, request: Request) -> Generator[Any, Any, None]:
+        try:
+            listed = yield from _steps(manager.sessions_of(request.principal))
+        except SessionUnavailable:
+            self._tell(f"request {request.number} cannot list {request.principal}'s sessions")
+            return
+        self._tell(f"request {request.number} lists those that began with requests {[one.label for one in listed]}")
+        self.ledger.listed(request.principal, {one.label for one in listed}, request.begin)
+
     def _refusal(self, manager: SessionManager) -> Refusal:
         return Refusal(self.ledger.tick, tuple(process.latest for process in self.processes), manager)
 
@@ -483,6 +499,7 @@ class Simulation:
         came = None if of is None else of.principal
         life.principal = request.principal if request.binds else came
         life.carries = of if life.principal == came else None
+        life.label = str(request.number) if request.binds else None if of is None else of.label
         raw = parse_sid(sid)
         assert raw is not None
         self._lives_by_key[store_key(raw)] = life
@@ -907,7 +924,7 @@ class Simulation:
         verb = request.verb
         if verb in ("set", "delete", "fail", "start", "persist", "log in") or verb.endswith("set"):
             verb += f" {request.key}"
-        if request.binds or verb == "revoke":
+        if request.binds or verb in OF_PRINCIPALS:
             verb += f" ({request.principal})"
         return verb + (f", after the headers {request.late}" if request.late else "")
 

@@ -412,6 +412,13 @@ class TestBound:
         book.ledger.bound(life, begin)
         book.breaks("was revoked, and is live", {}, "b", wait=CHECK)
 
+    def test_taken_from_the_list_by_a_backup(self, book: Book) -> None:
+        life = book.bind("a")
+        book.ledger.roll_back(life.bound_at, [life])
+        book.revoke(memory="here")
+        book.read({}, "a", memory="here", wait=CHECK - 1)
+        book.breaks("was revoked, and is live", {}, "a", memory="here", wait=1)
+
     def test_after_a_backup_was_restored(self, book: Book) -> None:
         life = book.bind("a")
         life.left = book.refusal()
@@ -419,3 +426,45 @@ class TestBound:
         book.ledger.roll_back(0, [life])
         book.bind("b", of=life)
         book.read({}, "a", wait=CHECK)
+
+
+class TestListed:
+    """A principal's list has those of their sessions that are live, and no other."""
+
+    def listed(self, book: Book, *labels: str, principal: str = "ada") -> None:
+        book.ledger.listed(principal, {*labels}, book.tick())
+
+    def test_bound(self, book: Book) -> None:
+        book.bind("a").label = "1"
+        self.listed(book, "1")
+        with pytest.raises(BrokenPromiseError, match="is bound, and not on the list"):
+            self.listed(book)
+
+    def test_of_somebody_else(self, book: Book) -> None:
+        book.bind("b", principal="bob").label = "1"
+        self.listed(book)
+        with pytest.raises(BrokenPromiseError, match="is not ada's is on their list"):
+            self.listed(book, "1")
+
+    def test_revoked(self, book: Book) -> None:
+        book.bind("a").label = "1"
+        book.revoke()
+        self.listed(book)
+        with pytest.raises(BrokenPromiseError, match="had ended, and is on the list"):
+            self.listed(book, "1")
+
+    def test_under_a_new_id(self, book: Book) -> None:
+        old = book.bind("a")
+        old.label, old.enders, old.left = "1", 1, book.refusal()
+        new = book.bind("b", of=old)
+        new.label = "1"
+        self.listed(book, "1")
+        new.left = book.refusal()
+        with pytest.raises(BrokenPromiseError, match="had ended, and is on the list"):
+            self.listed(book, "1")
+
+    def test_unknown_whether_revoked(self, book: Book) -> None:
+        book.bind("a").label = "1"
+        book.revoke(done=False)
+        self.listed(book)
+        self.listed(book, "1")
