@@ -5,7 +5,11 @@ import multiprocessing
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import NamedTuple
+from unittest.mock import patch
+
+from holdall import sealing
 
 from tests.simulation.matrix import PAIRS, Pair, never_met, table
 from tests.simulation.scheduler import CROWD, history, short_of
@@ -39,7 +43,7 @@ def live(seeds: Iterable[int]) -> Result:
     histories = commands = requests = crowds = 0
     met: Counter[Pair] = Counter()
     broken, short = {}, {}
-    with _silence():
+    with _silence(), _keys_made_once():
         for seed in seeds:
             one = history(seed)
             histories += 1
@@ -110,6 +114,16 @@ def _sum(results: Iterator[Result]) -> Result:
         short.update(result.short)
         crowds += result.crowds
     return Result(histories, commands, requests, met, broken, short, crowds)
+
+
+_sub_key, _cipher = cache(sealing._sub_key), cache(sealing.XAES256GCM)
+
+
+@contextmanager
+def _keys_made_once() -> Iterator[None]:
+    """Have all managers share what is derived from a secret: it is the same in every history, and holds no state."""
+    with patch.object(sealing, "_sub_key", _sub_key), patch.object(sealing, "XAES256GCM", _cipher):
+        yield
 
 
 @contextmanager

@@ -432,7 +432,8 @@ class Simulation:
         self._note_end(exchange)
         dropped = bool(exchange._conflicts)
         ledger.closed(main, Status.DROPPED if dropped else Status.DONE)
-        self._tell(f"request {request.number} is answered" + (", its changes are dropped" if dropped else ""))
+        if self.story is not None:
+            self._tell(f"request {request.number} is answered" + (", its changes are dropped" if dropped else ""))
         if not dropped and not request.fails:
             self._acknowledged(exchange, request, main)
         self._respond(exchange, request, headers)
@@ -516,6 +517,8 @@ class Simulation:
     def _note_held_back(self, exchange: Exchange, request: Request) -> None:
         """Note which commands the core held back, since the request had waited long enough: as if nobody answered."""
         failures = exchange.session._failures if exchange.session.is_accessed() else []
+        if not failures:
+            return
         held_back = [failure for failure in failures if "not asked, this request has" in failure]
         for failure in held_back[request.held_back :]:
             self._tell(f"request {request.number}: {failure}")
@@ -582,7 +585,8 @@ class Simulation:
 
     def _arrive(self, response: Response, *, lost: bool) -> None:
         request = response.request
-        self._tell(f"the response to request {request.number} " + ("is lost" if lost else "arrives"))
+        if self.story is not None:
+            self._tell(f"the response to request {request.number} " + ("is lost" if lost else "arrives"))
         if lost:
             return
         assert request.browser is not None
@@ -739,7 +743,8 @@ class Simulation:
     def _strike(self, strike: Strike) -> None:
         what = strike.what
         process = self.processes[strike.target % len(self.processes)]
-        self._tell((what.value if isinstance(what, Fault) else what) + self._where(strike))
+        if self.story is not None:
+            self._tell((what.value if isinstance(what, Fault) else what) + self._where(strike))
         match what:
             case Fault.EVICT:
                 self._evict(strike.target)
@@ -918,7 +923,7 @@ class Simulation:
 
     def next_request(self) -> int:
         """Return the next number for a request."""
-        return max(self.requests, default=-1) + 1
+        return next(reversed(self.requests), -1) + 1
 
     def _what(self, request: Request) -> str:
         verb = request.verb
@@ -952,9 +957,12 @@ class Simulation:
 
 
 def _steps(flow: Any) -> Generator[Any, Any, Any]:
-    if isinstance(flow, Finished):
-        return flow.value
-    return (yield from flow)
+    return _finished(flow.value) if type(flow) is Finished else flow
+
+
+def _finished(value: Any) -> Generator[Any, Any, Any]:
+    yield from ()
+    return value
 
 
 def _cookies_of(headers: list[tuple[str, str]]) -> tuple[dict[str, str], list[str]]:
