@@ -204,6 +204,17 @@ class TestSplit:
         del mixed.cookies[f"{NAME}.2"]
         assert world.read(mixed) == {}
 
+    def test_another_count_opens_nothing(self) -> None:
+        """The whole text in another number of pieces is not what was sent."""
+        world = World(cookie_only_threshold=100_000)
+        world.request(lambda session: session.update(big=big(8_000)))
+        other, last = world.browser.copy(), len(world.browser.cookies) - 1
+        name = f"{NAME}.{last}"
+        other.cookies[name], other.cookies[f"{NAME}.{last + 1}"] = other.cookies[name][:9], other.cookies[name][9:]
+        other.cookies[NAME] = other.cookies[NAME].replace(f"{last + 1}.", f"{last + 2}.", 1)
+        assert world.read(other) == {}
+        assert world.read() == {"big": big(8_000)}
+
     def test_terminate_clears_every_piece(self) -> None:
         """Logging out deletes all pieces."""
         world = World(cookie_only_threshold=100_000)

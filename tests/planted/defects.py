@@ -51,12 +51,14 @@ EXCHANGE, HEADERS, MANAGER = "holdall/exchange.py", "holdall/headers.py", "holda
 OPTIONS, PRESENTED, PRINCIPALS = "holdall/cookie_options.py", "holdall/presented.py", "holdall/principals.py"
 RECORD, SEALING, SESSION = "holdall/record.py", "holdall/sealing.py", "holdall/session.py"
 TIERS, TOKEN = "holdall/tiers.py", "holdall/token.py"
+ASGI = "holdall_asgi/middleware.py"
 BREAKER, DATASTORE, MEMCACHED = (
     "holdall_stores/breaker.py",
     "holdall_stores/datastore.py",
     "holdall_stores/memcached.py",
 )
-PARTS, STORES, WSGI = "holdall_stores/parts.py", "holdall_stores/stores.py", "holdall_wsgi/middleware.py"
+PARTS, POOL, STORES = "holdall_stores/parts.py", "holdall_stores/pool.py", "holdall_stores/stores.py"
+WSGI = "holdall_wsgi/middleware.py"
 FLASK, DJANGO = "holdall_flask/settings.py", "holdall_django/conf.py"
 
 # Edits that more than one line has a test for.
@@ -324,6 +326,12 @@ DEFECTS = [
     ),
     # -- life of a session -------------------------------------------------------------------------------------------
     _defect(
+        11,
+        "a complaint shows the key",
+        "core/test_sealing.py::TestKeys::test_no_complaint_shows_the_key",
+        (SEALING, 'f"{name} has {len(key)} bytes and', 'f"{name}={key!r} has {len(key)} bytes and'),
+    ),
+    _defect(
         12,
         "a new session takes the id that came",
         "core/test_requirements.py::test_an_unknown_sid_is_never_adopted",
@@ -425,6 +433,16 @@ DEFECTS = [
         "idle sessions live twice as long",
         "core/test_session.py::TestVerbs::test_idle_timeout",
         (PRESENTED, "now - token.seen <= idle_timeout", "now - token.seen <= 2 * idle_timeout"),
+    ),
+    _defect(
+        16,
+        "a browser session never ends",
+        "core/test_session.py::TestVerbs::test_start_browser_session",
+        (
+            MANAGER,
+            "return now + self.settings.lifetime, expiration_ts == 0",
+            "return now + self.settings.lifetime * (100 if expiration_ts == 0 else 1), expiration_ts == 0",
+        ),
     ),
     _defect(
         17,
@@ -535,6 +553,16 @@ DEFECTS = [
     ),
     # -- HTTP --------------------------------------------------------------------------------------------------------
     _defect(
+        19,
+        "garbage in a part of a large session is an error",
+        "stores/test_parts.py::test_what_is_damaged_in_a_durable_store_is_found",
+        (
+            PARTS,
+            "if value is None:\n                        raise StoreUnavailable",
+            "if True:\n                        raise StoreUnavailable",
+        ),
+    ),
+    _defect(
         20,
         "scripts see the cookie",
         "core/test_requirements.py::test_secure_by_default",
@@ -551,6 +579,36 @@ DEFECTS = [
         "SameSite=None goes without Secure",
         "core/test_cookie_options.py::test_refused",
         (OPTIONS, 'if self.same_site == "None" and not self.secure:', "if False:"),
+    ),
+    _defect(
+        20,
+        "the cookie is for all hosts below",
+        "core/test_requirements.py::test_secure_by_default",
+        (OPTIONS, 'return "__Host-session" if', 'return "session" if'),
+    ),
+    _defect(
+        20,
+        "cookies go over plain http",
+        "core/test_requirements.py::test_secure_by_default",
+        (OPTIONS, "secure: bool = True", "secure: bool = False"),
+    ),
+    _defect(
+        20,
+        "cookies go with every site's requests",
+        "core/test_cookie_options.py::test_defaults_are_strict",
+        (OPTIONS, '| None = "Lax"', "| None = None"),
+    ),
+    _defect(
+        20,
+        "a domain holds any character",
+        "core/test_cookie_options.py::test_nothing_breaks_out_of_the_header",
+        (OPTIONS, "if self.domain is not None and not _matches(_DOMAIN, self.domain):", "if False:"),
+    ),
+    _defect(
+        20,
+        "a name holds any character",
+        "core/test_cookie_options.py::test_nothing_breaks_out_of_the_header",
+        (OPTIONS, "if self.name is not None and not _matches(_NAME, self.name):", "if False:"),
     ),
     _defect(
         21,
@@ -660,6 +718,32 @@ DEFECTS = [
     ),
     _defect(
         25,
+        "a mixed set of pieces is a crash",
+        "core/test_presented.py::TestSplit::test_missing_or_stale_piece_is_no_session",
+        (
+            SEALING,
+            "        except InvalidTag:\n            return None",
+            "        except InvalidTag:\n            raise",
+        ),
+    ),
+    _defect(
+        25,
+        "pieces are authenticated without their count",
+        "core/test_presented.py::TestSplit::test_another_count_opens_nothing",
+        (PRESENTED, 'f"{self.name}/{pieces}".encode()', 'f"{self.name}/".encode()'),
+    ),
+    _defect(
+        25,
+        "what the application ended leaves its pieces",
+        "core/test_presented.py::TestSplit::test_terminate_clears_every_piece",
+        (
+            EXCHANGE,
+            "manager._set_inline.delete([0, *self._pieces()], secure=secure)",
+            "manager._set_inline.delete([0], secure=secure)",
+        ),
+    ),
+    _defect(
+        25,
         "stale pieces stay",
         "core/test_presented.py::TestSplit::test_grows_and_shrinks",
         (EXCHANGE, "if observed := self._pieces():", "if observed := list[int]():"),
@@ -701,6 +785,31 @@ DEFECTS = [
             "    def reset(self, before): self.value = before\n"
             "current_session = _Everybody(",
         ),
+    ),
+    _defect(
+        27,
+        "tasks of one event loop share the current session",
+        "asgi/test_isolation.py::test_interleaved_requests_each_see_their_own_session",
+        (
+            CURRENT,
+            "current_session: ContextVar[Session | None] = ContextVar(",
+            "import threading\n\n\n"
+            "class _Thread(threading.local):\n"
+            "    value = None\n"
+            "    def __init__(self, *args, **kwargs): pass\n"
+            "    def get(self): return self.value\n"
+            "    def set(self, value): self.value, before = value, self.value; return before\n"
+            "    def reset(self, before): self.value = before\n"
+            "current_session = _Thread(",
+        ),
+    ),
+    _defect(
+        27,
+        "a forked child uses its parent's connections",
+        "stores/test_memcached.py::test_forked_children_have_connections_of_their_own",
+        (POOL, "return self._idle[os.getpid()].pop()", "return self._idle[0].pop()"),
+        (POOL, "self._idle.setdefault(os.getpid(), deque())", "self._idle.setdefault(0, deque())"),
+        (POOL, "os.register_at_fork(before=_drain_all)", "pass"),
     ),
     _defect(
         27,
@@ -761,6 +870,18 @@ DEFECTS = [
         _NO_FLOOR,
     ),
     _defect(
+        29,
+        "a cache that comes back has what was written while it was away",
+        "core/test_tiers.py::TestTrustAndFloor::test_write_while_the_cache_was_away_is_seen_afterwards",
+        _NO_FLOOR,
+    ),
+    _defect(
+        29,
+        "a dead cache is tried by every request",
+        "faults/test_servers.py::TestCache::test_a_dead_cache_is_left_alone",
+        (BREAKER, "if self._failed >= self._limit:", "if False:"),
+    ),
+    _defect(
         30,
         "no answer is taken for no session",
         "core/test_tiers.py::TestMissOrError::test_durable_down_and_cache_miss",
@@ -789,6 +910,39 @@ DEFECTS = [
             '            ("Retry-After", "5"),',
             '            ("Retry-After", "5"),\n'
             '            ("Set-Cookie", "__Host-session-ref=; Max-Age=0; Path=/; Secure"),',
+        ),
+    ),
+    _defect(
+        30,
+        "a stalled durable store is a session that is gone",
+        "faults/test_servers.py::TestDurable::test_behind_a_dead_line[optimistic-Mode.STALL]",
+        (
+            TIERS,
+            'raise SessionUnavailable(f"the session\'s store cannot be read: {error}") from error',
+            "return Missing()",
+        ),
+    ),
+    _defect(
+        30,
+        "a damaged answer is read as it is",
+        "stores/test_datastore.py::TestFaults::test_a_damaged_reply_is_no_answer",
+        (DATASTORE, "return _write_of(entity) & _CHECKSUM == _checksum(entity)", "return True"),
+    ),
+    _defect(
+        31,
+        "every session asks whether it was revoked, and waits",
+        "faults/test_servers.py::TestDurable::test_behind_a_dead_line[optimistic-Mode.RESET]",
+        (
+            MANAGER,
+            "not (token.bond and self._is_to_ask(token.bond, token.sid)):",
+            'not self._is_to_ask(b"", token.sid):',
+        ),
+        (MANAGER, "return bool(bond) and self._principals is not None", "return self._principals is not None"),
+        (PRINCIPALS, "return self._remember(entries, _name(sid), now)", "return None"),
+        (
+            PRINCIPALS,
+            'cannot be asked, it goes on: %s", error)\n            return None',
+            'cannot be asked, it goes on: %s", error)\n            raise SessionUnavailable("nobody asked") from error',
         ),
     ),
     _defect(
@@ -902,6 +1056,19 @@ DEFECTS = [
         (DATASTORE, "pause = self._random() * pauses.pop(0) if", "pause = pauses.pop(0) if"),
     ),
     _defect(
+        36,
+        "after its pause every call tries a store that is down",
+        "stores/test_breaker.py::test_after_the_pause_one_call_goes_through",
+        (BREAKER, "self._resume = now + self._pause  # the", "pass  # the"),
+        (
+            BREAKER,
+            "            self._resume = self._clock() + self._pause\n            raise",
+            "            if self._failed == self._limit:\n"
+            "                self._resume = self._clock() + self._pause\n"
+            "            raise",
+        ),
+    ),
+    _defect(
         37,
         "31 days are sent to memcached as a span",
         "stores/test_memcached.py::test_memcached_counts_down_the_lifetime",
@@ -934,5 +1101,25 @@ DEFECTS = [
         "any format is read",
         "core/test_record.py::test_unknown_format_is_refused",
         (RECORD, "if len(plain) < _MARKER.size or plain[0] != _FORMAT:", "if len(plain) < _MARKER.size:"),
+    ),
+    _defect(
+        38,
+        "a list of a newer version is an empty one",
+        "core/test_principals.py::TestOutages::test_another_formats_list_is_left_alone",
+        (
+            PRINCIPALS,
+            'raise SessionUnavailable("the list of a principal\'s sessions was written by a newer version of Holdall")',
+            "return {}, answer.version",
+        ),
+    ),
+    _defect(
+        38,
+        "a large value of a newer format is a damaged one",
+        "stores/test_parts.py::TestReaders::test_another_format_is_left_alone",
+        (
+            PARTS,
+            'raise StoreUnavailable("a large value was written by a newer version of Holdall")',
+            "return None",
+        ),
     ),
 ]

@@ -481,6 +481,7 @@ class TestFaults:
                 store.execute(command)
             assert len(bench.wire.calls) == 2
 
+    @pytest.mark.requirement(30)
     @pytest.mark.parametrize(
         "change",
         [
