@@ -463,6 +463,32 @@ class TestWhatChanged:
         assert self.ask(world, Session.is_modified, Session.terminate)
         assert not self.ask(world, Session.is_modified, Session.terminate)
 
+    def test_is_as_read(self) -> None:
+        """A session is as read until it is changed, or a value handed out that may change in place."""
+        world = World()
+        world.request(put(n=1, items=[]))
+        assert self.ask(world, Session.is_as_read)
+        assert self.ask(world, Session.is_as_read, lambda session: session["n"])
+        assert not self.ask(world, Session.is_as_read, lambda session: session["items"])
+        assert not self.ask(world, Session.is_as_read, put(n=1))
+        assert not self.ask(world, Session.is_as_read, Session.terminate)
+
+    def test_was_modified(self) -> None:
+        """After the response a session tells whether there was something to be saved."""
+        world = World()
+        sessions = []
+
+        def append(session: Session) -> None:
+            session["items"].append(1)
+
+        for act in (put(items=[]), lambda session: session["items"], append):
+            exchange = world.open()
+            act(exchange.session)
+            world.close(exchange)
+            sessions.append(exchange.session)
+        assert [session.was_modified() for session in sessions] == [True, False, True]
+        assert not sessions[2].is_modified()
+
     def test_over_at_once_is_no_conflict(self) -> None:
         """A session begun with an end that is past is gone after the response, and nothing is reported."""
         world = World()

@@ -6,7 +6,7 @@ import flask
 import pytest
 from flask import flash, get_flashed_messages
 from flask.sessions import SessionMixin
-from holdall import Session, Tier
+from holdall import Session, Tier, register_type
 from holdall_flask import FlaskSession
 from markupsafe import Markup
 
@@ -19,6 +19,10 @@ SIZES = [10, 20_000]
 @pytest.fixture
 def site() -> Site:
     return Site()
+
+
+class Packed:
+    """A type that tells when one of it is packed."""
 
 
 def is_same(left: Any, right: Any) -> bool:
@@ -116,6 +120,16 @@ class TestModified:
         site.request(put(a=1))
         assert site.request(lambda session: (session["a"], session.update(a=1), session.modified)) == (1, None, False)
         assert site.cookies == []
+
+    def test_containers_are_packed_twice(self, site: Site) -> None:
+        """A value handed out is packed once for the response and once after it, to see whether it was changed."""
+        packed: list[Packed] = []
+        register_type(Packed, encode=lambda value: packed.append(value), decode=lambda _: Packed())
+        site.request(put(items=[Packed()]))
+        for act in (lambda session: session["items"], lambda session: session["items"].append(1)):
+            packed.clear()
+            site.request(act)
+            assert len(packed) == 2
 
     def test_true_sends_the_cookie(self, site: Site) -> None:
         """`modified = True` sends the cookie again although nothing changed, and the data stays."""

@@ -105,13 +105,14 @@ class Exchange:
             self._discarded = True
             return Finished(with_vary_cookie(headers))
         changes, wish, until, came = NO_CHANGES, _NOTHING, None, b""
-        if expiration_ts is not None or not session._is_as_read():
+        if expiration_ts is not None or not session.is_as_read():
             self._discarded = True  # until it is known what is to be saved
             came = b"" if session._token is None else session._token.bond
             changes = session._changes()
             if session._bond is not None:
                 changes = self._bound(changes, session._bond)
             wish = self._wish(changes)
+            session._was_modified = wish is not _NOTHING
             until = None if expiration_ts is None else self._until(expiration_ts, wish, refresh=refresh)
             if until is not None:
                 changes = changes.with_end(until)

@@ -53,6 +53,7 @@ class Session(MutableMapping[str, Any]):
     _terminated: bool = False
     _persist: bool = False
     _committed: bool = False  # the response's headers are gone
+    _was_modified: bool = False  # and there was something to be saved then
 
     _loaded: dict[str, Wire] = _EMPTY  # what was read
     _base: dict[str, Wire] = _EMPTY  # what of it still shows: nothing after clear()
@@ -230,6 +231,19 @@ class Session(MutableMapping[str, Any]):
         ended = self._terminated and self._token is not None
         return self._new is not None or ended or self._persist or self._bond is not None or bool(self._changes())
 
+    def was_modified(self) -> bool:
+        """Tell whether there was something to be saved when the response started."""
+        return self._was_modified
+
+    def is_as_read(self) -> bool:
+        """Tell whether nothing was done in this request, not even a value handed out that may change in place.
+
+        There is nothing to be saved then; where it is False, `is_modified` looks whether there is.
+        """
+        return self._presented is None or not (
+            self._marks or self._live or self._cleared or self._new or self._terminated or self._bond or self._persist
+        )
+
     def is_new(self) -> bool:
         """Tell whether the session began in this request."""
         return self._new is not None and not self._regenerated
@@ -349,12 +363,6 @@ class Session(MutableMapping[str, Any]):
     def _is_superseded(self) -> bool:
         """Tell whether the session moved on so recently that this request must not begin another (rule 10)."""
         return self._new is None and not self._terminated and self._manager._is_superseded(self)
-
-    def _is_as_read(self) -> bool:
-        """Tell whether nothing was done to a session that was touched, not even a value handed out that may change."""
-        return not (
-            self._marks or self._live or self._cleared or self._new or self._terminated or self._bond or self._persist
-        )
 
     def _changes(self) -> Changes:
         if not (self._opened and (self._marks or self._live or self._cleared)):

@@ -28,7 +28,7 @@ from holdall import (
 from holdall_stores import Stores, default_stores, with_old_records
 
 from holdall_flask.session import FlaskSession
-from holdall_flask.settings import STORES, Options, checked, make_manager, snapshot
+from holdall_flask.settings import STORES, Options, checked, kept, make_manager, snapshot
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -111,14 +111,15 @@ class HoldallInterface(SessionInterface):
         """
         session = _ours(session)
         exchange, manager, drive = session.flask_opened
+        here: Request = request._get_current_object()  # type: ignore[attr-defined]  # each look through it takes time
         current = current_session.get()
-        if vars(request).get(_OWN) is session and isinstance(current, FlaskSession):
+        if vars(here).get(_OWN) is session and isinstance(current, FlaskSession):
             session = current
-        if session.is_modified() and not session.modified:  # set to False: save the session as it came
-            session = _ours(manager.open(request.environ.get("HTTP_COOKIE"), drive=drive).session)
+        if session.flask_said is False and session.is_modified():  # save the session as it came
+            session = _ours(manager.open(here.environ.get("HTTP_COOKIE"), drive=drive).session)
             session.accessed = True
         exchange.session = session
-        until, refresh = self._end_of(app, session, manager) if session.accessed else (None, False)
+        until, refresh = self._end_of(app, session, exchange, manager) if session.accessed else (None, False)
         session.settle()
         headers = list(response.headers)
         try:
@@ -129,27 +130,42 @@ class HoldallInterface(SessionInterface):
             response.close()
             raise
         if complete is not headers:
-            response.headers[:] = complete
-            if request.environ.get("wsgi.url_scheme") == "http":
-                manager.warn_of_plain_http(request.environ.get("HTTP_HOST"), complete)
+            if complete[: len(headers)] == headers:
+                response.headers.extend(complete[len(headers) :])  # those that are there take time as well
+            else:
+                response.headers[:] = complete
+            if here.environ.get("wsgi.url_scheme") == "http":
+                manager.warn_of_plain_http(here.environ.get("HTTP_HOST"), complete)
         self._finish_late(response, exchange, drive)
 
     # -- Flask's habits ----------------------------------------------------------------------------------------------
 
     @staticmethod
-    def _end_of(app: "Flask", session: FlaskSession, manager: SessionManager) -> tuple[float | None, bool]:
+    def _end_of(
+        app: "Flask", session: FlaskSession, exchange: Exchange, manager: SessionManager
+    ) -> tuple[float | None, bool]:
         """Return when a touched session is to end if it is written, and whether its cookie is sent in any case."""
         # Looking at it also makes Vary say so where the application has not looked further than flask.session.
-        until = session.get_expiration()
-        if session.is_modified() and session.is_active() and not session.flask_began and not session:
+        until: float = session.get_expiration()
+        may_be_empty = session.flask_removed and session.is_active() and not session.flask_began
+        if may_be_empty and not session and session.is_modified():
             session.terminate()  # "Empty session cookies are now deleted", as Flask's changes have it since 0.8
-        if not session.modified and not (app.config["SESSION_REFRESH_EACH_REQUEST"] and _is_permanent(session, until)):
+        refresh = bool(session.flask_said)
+        slides = until != 0 and app.config["SESSION_REFRESH_EACH_REQUEST"]
+        if not (refresh or slides) and (session.is_as_read() or not isinstance(exchange.load(), Finished)):
             return None, False
-        if session.permanent:
-            return manager.clock() + manager.settings.lifetime, True
-        if session.is_new() or session.flask_freed or "_permanent" in session:
-            return 0, True
-        return until, True  # that of a session which was begun with an end of its own, or elsewhere
+        try:
+            if "_permanent" in session:
+                permanent = session.permanent
+                refresh = refresh or bool(slides and permanent)
+                until = manager.clock() + manager.settings.lifetime if permanent else 0
+            elif session.is_new() or session.flask_freed:
+                until = 0
+        except SessionUnavailable:
+            if refresh:
+                raise
+            return None, False  # the application did not need it, or got on without it
+        return until, refresh  # that of a session which was begun with an end of its own, or elsewhere
 
     # -- after the headers -------------------------------------------------------------------------------------------
 
@@ -162,7 +178,11 @@ class HoldallInterface(SessionInterface):
         body = None
         if response.is_streamed:
             response.response = body = _Streamed(response.response, exchange.session)
-        response.call_on_close(lambda: None if body and body.failed else drive(exchange.finish()))
+
+        @response.call_on_close
+        def finish() -> None:
+            if exchange.session.is_accessed() and not (body and body.failed):
+                drive(exchange.finish())
 
     # -- the configuration -------------------------------------------------------------------------------------------
 
@@ -197,7 +217,7 @@ class HoldallInterface(SessionInterface):
         def drive(flow: Flow[Any]) -> Any:
             return flow.value if isinstance(flow, Finished) else run(flow, reached())
 
-        return Made(seen, manager, urls, given, stores, drive)
+        return Made(kept(seen), manager, urls, given, stores, drive)
 
 
 def leave(error: BaseException | None = None) -> None:
@@ -212,13 +232,6 @@ def leave(error: BaseException | None = None) -> None:
     finally:
         if _OUTER in state:
             current_session.set(state[_OUTER])
-
-
-def _is_permanent(session: FlaskSession, until: int) -> bool:
-    try:
-        return until != 0 and session.permanent  # a browser session need not be asked, and thereby loaded
-    except SessionUnavailable:
-        return False  # the application did not need it, or got on without it
 
 
 def _ours(session: "Session | SessionMixin") -> FlaskSession:

@@ -27,6 +27,8 @@ class FlaskSession(Session, SessionMixin):
     """For the session interface: how this session was opened, and what drives its flows."""
     flask_said: bool | None = None
     """For the session interface: what `modified` was set to, unless something was changed since; None: nothing."""
+    flask_removed: bool = False
+    """For the session interface: something was done that may have left it empty."""
     flask_began: bool = False
     """For the session interface: the application began it with `start`, and wants it even if it stays empty."""
     flask_freed: bool = False
@@ -46,7 +48,7 @@ class FlaskSession(Session, SessionMixin):
         Set to True, the cookie is sent again although nothing changed. Set to False, nothing that was changed is
         saved, unless something is changed after that.
         """
-        return self.is_modified() if self.flask_said is None else self.flask_said
+        return self.was_modified() or self.is_modified() if self.flask_said is None else self.flask_said
 
     @modified.setter
     def modified(self, value: bool) -> None:
@@ -86,8 +88,8 @@ class FlaskSession(Session, SessionMixin):
         self.flask_began = began
 
     def settle(self) -> None:
-        """For the session interface: keep what `new` and `modified` say, although it is about to be saved."""
-        self._flask_new, self.flask_said = self.new, self.modified
+        """For the session interface: keep what `new` says, although it is about to be saved."""
+        self._flask_new = self.new
 
 
 def _noting(method: Callable[..., Any], *, assigns: bool) -> Callable[..., Any]:
@@ -101,6 +103,8 @@ def _noting(method: Callable[..., Any], *, assigns: bool) -> Callable[..., Any]:
             self.flask_said = None
         if assigns:
             self.flask_began = began  # what begins by itself is not wanted for its own sake
+        else:
+            self.flask_removed = True
         return result
 
     return note

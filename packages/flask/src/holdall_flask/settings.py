@@ -94,9 +94,12 @@ def snapshot(app: "Flask", interface: SessionInterface) -> tuple[Any, ...]:
 
     The name of the cookie may depend on the request: Flask documents `get_cookie_name` for that.
     """
-    get = app.config.get
-    values = [get(name) for name in _WATCHED]
-    return (interface.get_cookie_name(app), *[tuple(value) if type(value) is list else value for value in values])
+    return (interface.get_cookie_name(app), *map(app.config.get, _WATCHED))
+
+
+def kept(seen: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a snapshot to compare later ones with, which does not change with a list of the configuration."""
+    return tuple([value.copy() if type(value) is list else value for value in seen])
 
 
 def make_manager(app: "Flask", interface: SessionInterface, options: Options) -> SessionManager | None:
