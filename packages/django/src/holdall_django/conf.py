@@ -45,6 +45,8 @@ class Backend:
     """The same, and while sessions move in also where Django has kept them."""
     weak_keys: tuple[str, ...]
     """The settings whose keys would be refused outside of DEBUG and tests."""
+    saves_every_request: bool
+    """SESSION_SAVE_EVERY_REQUEST, at hand for every request."""
 
 
 def backend() -> Backend:
@@ -105,7 +107,8 @@ def build(*, is_test: bool) -> Backend:
         manager = SessionManager(keys, lifetime=lifetime, cookie=cookie, **options)
     except (UsageError, TypeError) as error:
         raise ImproperlyConfigured(f"Holdall cannot work with HOLDALL and the SESSION_* settings: {error}") from error
-    return Backend(manager, stores, with_old_records(stores, manager.moving_in), weak)
+    reached = with_old_records(stores, manager.moving_in)
+    return Backend(manager, stores, reached, weak, bool(settings.SESSION_SAVE_EVERY_REQUEST))
 
 
 def _keys(given: Any, *, lenient: bool) -> tuple[list[bytes | str], tuple[str, ...]]:

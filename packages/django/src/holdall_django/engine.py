@@ -69,13 +69,14 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         self.set_cookies: dict[str, str] = {}
         """What `save` has left for the response, if there is one: Set-Cookie values, by the cookie's name."""
         self._modified = self._renew = False
+        self._received: dict[str, str] = {}  # Set-Cookie values by name, which the browser has by now
         self._is_over = False  # its end is past, so that it is gone with this request
         self._in_request = False
         self.is_committed = False
         """The response has started: what needs a cookie comes too late."""
         if session_key is None:
             self._given: str | None = None  # the key that was asked for
-            self._open("")
+            self._came = ""
         else:
             self._session_key = session_key
 
@@ -112,7 +113,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
     @property
     def _is_renewed(self) -> bool:
         """Whether the session's end is to move though nothing has changed."""
-        return self._renew or settings.SESSION_SAVE_EVERY_REQUEST
+        return self._renew or self._backend.saves_every_request
 
     def _load_and_commit(self, load: Steps[None], status: int, headers: Headers) -> Steps[Headers]:
         yield from load
@@ -120,20 +121,22 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         return flow.value if isinstance(flow, Finished) else (yield from flow)
 
     def _commit(self, status: int, headers: Headers) -> Flow[Headers]:
-        exchange = self._exchange
+        exchange, is_renewed = self._exchange, self._is_renewed
+        session = exchange.session
         end = None
         # What is not loaded was not changed; start, flush and the like leave nothing to be loaded.
-        if status < 500 and exchange.session.is_accessed() and isinstance(exchange.load(), Finished):
+        may_be_saved = status < 500 and session.is_accessed() and (is_renewed or not session.is_as_read())
+        if may_be_saved and isinstance(exchange.load(), Finished):
             end = self._get_end()
             now = self._backend.manager.clock()
-            self._is_over = any(0 < each <= now for each in (end or 0, exchange.session.get_expiration()))
-        return exchange.commit(status=status, headers=headers, expiration_ts=end, refresh=self._is_renewed)
+            self._is_over = any(0 < each <= now for each in (end or 0, session.get_expiration()))
+        return exchange.commit(status=status, headers=headers, expiration_ts=end, refresh=is_renewed)
 
     def end_commit(self, headers: Headers) -> dict[str, str]:
         """For the middleware: hold what the browser will hold, return our cookies. Raises `UpdateError` as `save`."""
         cookies = {value.partition("=")[0]: value for name, value in headers if name == "Set-Cookie"}
         if cookies:
-            self._hold(cookies)
+            self._received |= cookies
         session = self._exchange.session
         is_lost = session.is_accessed() and not session.is_active() and not self._is_over
         if is_lost and self.run(self._exchange.finish()).conflicts:
@@ -176,9 +179,24 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         return await sync_to_async(self.run)(flow)
 
     def _open(self, header: str) -> Session:
-        self._header = header
-        self._exchange: Exchange = self._backend.manager.open(header, drive=self.run)
+        self._came, self._received = header, {}
+        self._exchange = self._backend.manager.open(header, drive=self.run)
         return self._exchange.session
+
+    @cached_property
+    def _exchange(self) -> Exchange:
+        return self._backend.manager.open("", drive=self.run)  # until `open` or a key says otherwise
+
+    @property
+    def _header(self) -> str:
+        """The Cookie header of a browser that has what the responses so far have set."""
+        if self._received:
+            jar = _ours(parse_cookie(self._came), self._backend.manager)
+            for name, cookie in self._received.items():
+                pair, _, attributes = cookie.partition("; ")
+                jar[name] = "" if attributes.startswith("Max-Age=0;") else pair.partition("=")[2]
+            self._came, self._received = _joined(jar), {}
+        return self._came
 
     def _get_end(self) -> float | None:
         """Return when the session is to end if it is saved now: Django counts from the last time it was modified."""
@@ -189,14 +207,6 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         now = datetime.fromtimestamp(self._backend.manager.clock(), UTC)
         end: float = self.get_expiry_date(modification=now).timestamp()
         return max(1.0, end)
-
-    def _hold(self, cookies: dict[str, str]) -> None:
-        """Hold what a browser holds after a response with these Set-Cookie values."""
-        jar = _ours(parse_cookie(self._header), self._backend.manager)
-        for name, cookie in cookies.items():
-            pair, _, attributes = cookie.partition("; ")
-            jar[name] = "" if attributes.startswith("Max-Age=0;") else pair.partition("=")[2]
-        self._header = _joined(jar)
 
     # -- the mapping -----------------------------------------------------------------------------------------------
 
