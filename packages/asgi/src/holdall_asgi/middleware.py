@@ -118,11 +118,7 @@ class SessionMiddleware:
             return
         cookies = [value for name, value in scope["headers"] if name == b"cookie"]
         exchange = self.manager.open(cookies, drive=_cannot_wait)
-        connection = _Connection(self, exchange, send)
-
-        async def respond(message: Message) -> None:
-            await connection.send(message, scope)
-
+        connection = _Connection(self, exchange, scope, send)
         # In place, as Starlette's own does it: what the application notes in its scope is read outside as well.
         scope["session"] = exchange.session
         outer = scope.get(_CONNECTION)
@@ -131,18 +127,20 @@ class SessionMiddleware:
         try:
             if self.eager and not isinstance(flow := exchange.load(), Finished):
                 await connection.fetch(flow)
-            await self.app(scope, receive, respond)
+            await self.app(scope, receive, connection.send)
         except SessionUnavailable:
             if not connection.refused:
                 if connection.started:
                     raise
-                await connection.refuse(scope)
+                await connection.refuse()
         finally:
             scope[_CONNECTION] = outer  # and no cycle is left, which would keep the session's data for a while
             _here.reset(here_token)
             current_session.reset(session_token)
         if exchange.session.is_accessed():  # or there is nothing to finish, and nobody to tell
-            await _to_the_end(exchange.finish(), self.stores)
+            late = exchange.finish()
+            if not isinstance(late, Finished):
+                await _to_the_end(late, self.stores)
 
     async def revoke(self, principal: str, *, except_sid: str | None = None) -> None:
         """End all sessions bound to a principal, now; see `holdall.SessionManager.revoke`."""
@@ -190,11 +188,12 @@ def _found(connection: Any, who: str) -> "_Connection":
 class _Connection:
     """One request, or one websocket: the application's `send`, and what has become of its session."""
 
-    __slots__ = ("_committed", "_exchange", "_send", "_unloaded", "middleware", "refused", "started")
+    __slots__ = ("_committed", "_exchange", "_scope", "_send", "_unloaded", "middleware", "refused", "started")
 
-    def __init__(self, middleware: SessionMiddleware, exchange: Exchange, send: Send) -> None:
+    def __init__(self, middleware: SessionMiddleware, exchange: Exchange, scope: Scope, send: Send) -> None:
         self.middleware = middleware
         self._exchange = exchange
+        self._scope = scope
         self._send = send
         self._unloaded = False  # its store did not answer
         self._committed = False
@@ -216,37 +215,38 @@ class _Connection:
             raise
         self._unloaded = False
 
-    async def send(self, message: Message, scope: Scope) -> None:
+    async def send(self, message: Message) -> None:
         """Send what the application sends; its first message that has headers commits the session."""
         if self.refused:
             return
         kind = message["type"]
         if kind in _STARTS and not self._committed:
-            await self._start(message, scope)
+            await self._start(message)
             return
         if kind == "websocket.close" and not self._committed and self._exchange.session.is_modified():
             log.warning("a websocket was closed before it was accepted: what changed in its session is not saved")
         await self._send(message)
 
-    async def refuse(self, scope: Scope) -> None:
+    async def refuse(self) -> None:
         """Answer that the session's store does not answer, whatever the application was about to say."""
         log.error("answering 503: a session could be neither read nor written", exc_info=True)
         self.refused = True
         kind = "http.response"
-        if scope["type"] == "websocket":
+        if self._scope["type"] == "websocket":
             kind = "websocket.http.response"
-            if kind not in (scope.get("extensions") or ()):
+            if kind not in (self._scope.get("extensions") or ()):
                 await self._send({"type": "websocket.close", "code": _TRY_AGAIN_LATER})
                 return
         await self._send({"type": f"{kind}.start", "status": 503, "headers": [*_REFUSAL]})
         await self._send({"type": f"{kind}.body", "body": _UNAVAILABLE, "more_body": False})
 
-    async def _start(self, message: Message, scope: Scope) -> None:
+    async def _start(self, message: Message) -> None:
         """Commit the session, and start the response with the headers that come of it."""
         self._adopt()
-        exchange, middleware = self._exchange, self.middleware
+        exchange, middleware, scope = self._exchange, self.middleware, self._scope
         session = exchange.session
-        _take_from_litestar(scope, session)
+        if "litestar_app" in scope:
+            _take_from_litestar(scope, session)
         is_accepted = message["type"] == "websocket.accept"
         status = _SWITCHING_PROTOCOLS if is_accepted else message["status"]
         self._committed = True
@@ -260,11 +260,11 @@ class _Connection:
                 raise SessionUnavailable("the session could not be loaded")
             options = middleware.commit_options(session)
             flow = exchange.commit(status=status, headers=headers, **options)
-            complete = await _to_the_end(flow, middleware.stores)
+            complete = flow.value if isinstance(flow, Finished) else await _to_the_end(flow, middleware.stores)
         except SessionUnavailable:
             if is_accepted:
                 raise  # the application must not go on as if it were accepted
-            await self.refuse(scope)
+            await self.refuse()
             return
         if complete is not headers:
             if scope.get("scheme", "http") in ("http", "ws"):
@@ -314,7 +314,7 @@ def _cannot_wait(_: Flow[None]) -> None:
 def _take_from_litestar(scope: Scope, session: holdall.Session) -> None:
     """Honour Litestar's `request.set_session()` and `clear_session()`, which put something else into the scope."""
     there = scope.get("session")
-    if "litestar_app" not in scope or there is None or isinstance(there, holdall.Session):
+    if there is None or isinstance(there, holdall.Session):
         return
     from litestar.types import Empty
 

@@ -44,21 +44,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("holdall.asgi")
 
+
+class Options(ManagerOptions, total=False):
+    """The arguments of `SessionManager`, which `Holdall` takes as well."""
+
+    cookie_key: bytes | str | Sequence[bytes | str]
+    lifetime: timedelta
+    no_datastore: bool
+    cookie_only_threshold: int
+
+
+_NO_SETTINGS = {"session_class", "on_receipt", "clock", "random"}
 SETTINGS: Mapping[str, str] = MappingProxyType(
-    {
-        "cookie_key": "HOLDALL_KEY",
-        "lifetime": "HOLDALL_LIFETIME",
-        "idle_timeout": "HOLDALL_IDLE_TIMEOUT",
-        "cookie_only_threshold": "HOLDALL_COOKIE_ONLY_THRESHOLD",
-        "no_datastore": "HOLDALL_NO_DATASTORE",
-        "cookie": "HOLDALL_COOKIE",
-        "audience": "HOLDALL_AUDIENCE",
-        "cache_trust": "HOLDALL_CACHE_TRUST",
-        "revocation_check": "HOLDALL_REVOCATION_CHECK",
-        "store_budget": "HOLDALL_STORE_BUDGET",
-        "save_on_error": "HOLDALL_SAVE_ON_ERROR",
-        "moving_in": "HOLDALL_MOVING_IN",
-    }
+    {name: f"HOLDALL_{name.upper()}" for name in sorted(Options.__optional_keys__ - _NO_SETTINGS)}
+    | {"cookie_key": "HOLDALL_KEY"}
 )
 """Each argument of `SessionManager` that is a setting, and the name of the setting."""
 
@@ -72,15 +71,6 @@ _KEY_BYTES = 32
 register_type(Markup, encode=str, decode=Markup)  # under the name that Holdall for Flask has for it
 
 
-class Options(ManagerOptions, total=False):
-    """The arguments of `SessionManager`, which `Holdall` takes as well."""
-
-    cookie_key: bytes | str | Sequence[bytes | str]
-    lifetime: timedelta
-    no_datastore: bool
-    cookie_only_threshold: int
-
-
 class QuartSession(Session, SessionMixin):
     """The session of one request: all of `holdall.Session`, and all that Quart documents of `quart.session`.
 
@@ -89,7 +79,8 @@ class QuartSession(Session, SessionMixin):
 
     exchange: Exchange | None = None
     """For the session interface: the exchange that opened this session where the middleware did not."""
-    _resend = False
+    resend = False
+    """For the session interface: the cookie is to be sent in any case."""
     _asked_for = False
 
     @property
@@ -100,11 +91,11 @@ class QuartSession(Session, SessionMixin):
     @property
     def modified(self) -> bool:
         """Whether there is something to be saved. Set to True, the cookie is sent although nothing changed."""
-        return self._resend or self.is_modified()
+        return self.resend or self.is_modified()
 
     @modified.setter
     def modified(self, value: bool) -> None:
-        self._resend = bool(value)
+        self.resend = bool(value)
         self.is_active()  # whoever marks a session has touched it
 
     @property
@@ -290,9 +281,10 @@ class _QuartMiddleware(SessionMiddleware):
     def commit_options(self, session: holdall.Session) -> CommitOptions:
         if not session.is_accessed():
             return {}
-        if not session.is_new() and session.is_modified() and session.is_active() and not session:
+        may_be_empty = not (session.is_as_read() or session.is_new()) and session.is_active()
+        if may_be_empty and not session and session.is_modified():
             session.terminate()  # "If the session is modified to be empty, remove the cookie": quart.sessions
-        resend = isinstance(session, QuartSession) and session.modified
+        resend = isinstance(session, QuartSession) and session.resend
         if session.get("_permanent", False):
             refresh = resend or bool(self._quart.config["SESSION_REFRESH_EACH_REQUEST"])
             return {"expiration_ts": self.manager.clock() + self.manager.settings.lifetime, "refresh": refresh}

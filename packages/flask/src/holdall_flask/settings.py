@@ -22,21 +22,20 @@ log = logging.getLogger("holdall.flask")
 
 KEY_BYTES = 32
 
+
+class Options(ManagerOptions, total=False):
+    """The arguments of `SessionManager`, which `Holdall` takes as well."""
+
+    cookie_key: bytes | str | Sequence[bytes | str]
+    lifetime: timedelta
+    no_datastore: bool
+    cookie_only_threshold: int
+
+
+_NO_SETTINGS = {"session_class", "on_receipt", "clock", "random"}
 SETTINGS: Mapping[str, str] = MappingProxyType(
-    {
-        "cookie_key": "HOLDALL_KEY",
-        "lifetime": "HOLDALL_LIFETIME",
-        "idle_timeout": "HOLDALL_IDLE_TIMEOUT",
-        "cookie_only_threshold": "HOLDALL_COOKIE_ONLY_THRESHOLD",
-        "no_datastore": "HOLDALL_NO_DATASTORE",
-        "cookie": "HOLDALL_COOKIE",
-        "audience": "HOLDALL_AUDIENCE",
-        "cache_trust": "HOLDALL_CACHE_TRUST",
-        "revocation_check": "HOLDALL_REVOCATION_CHECK",
-        "store_budget": "HOLDALL_STORE_BUDGET",
-        "save_on_error": "HOLDALL_SAVE_ON_ERROR",
-        "moving_in": "HOLDALL_MOVING_IN",
-    }
+    {name: f"HOLDALL_{name.upper()}" for name in sorted(Options.__optional_keys__ - _NO_SETTINGS)}
+    | {"cookie_key": "HOLDALL_KEY"}
 )
 """Each argument of `SessionManager` that is a setting, and the name of the setting."""
 
@@ -67,15 +66,6 @@ _WATCHED = (
 _SPANS = ("lifetime", "idle_timeout", "cache_trust", "revocation_check", "store_budget")
 _FLASKS_NAME = "session"  # the default of SESSION_COOKIE_NAME
 _REMEDY = "make one with holdall_flask.generate_key() and keep it out of the source code"
-
-
-class Options(ManagerOptions, total=False):
-    """The arguments of `SessionManager`, which `Holdall` takes as well."""
-
-    cookie_key: bytes | str | Sequence[bytes | str]
-    lifetime: timedelta
-    no_datastore: bool
-    cookie_only_threshold: int
 
 
 def checked(options: Options) -> Options:
