@@ -56,8 +56,8 @@ def fill(path: Path, half: int) -> None:
 def counts(path: Path) -> tuple[int, int]:
     """Return how many expired and how many live values there are."""
     with closing(sqlite3.connect(path)) as connection:
-        query = "SELECT COALESCE(SUM(expires <= ?1), 0), COALESCE(SUM(expires > ?1), 0) FROM record"
-        expired, live = connection.execute(query, (time.time(),)).fetchone()
+        query = "SELECT COALESCE(SUM(expires <= :now), 0), COALESCE(SUM(expires > :now), 0) FROM record"
+        expired, live = connection.execute(query, {"now": time.time()}).fetchone()
         return expired, live
 
 
