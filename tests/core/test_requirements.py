@@ -15,6 +15,7 @@ import pytest
 from holdall import (
     Command,
     CookieOptions,
+    Event,
     Finished,
     Get,
     HoldallError,
@@ -145,8 +146,9 @@ def test_every_bad_token_looks_the_same(caplog: pytest.LogCaptureFixture) -> Non
 @pytest.mark.requirement(11)
 @SIZES
 def test_nothing_secret_in_logs_and_texts(extra: str, caplog: pytest.LogCaptureFixture) -> None:
-    """11: neither token, sid nor value is in a log line, an exception or a repr, whatever fails."""
-    world = begun(extra)
+    """11: neither token, sid nor value is in an event, a log line's text or fields, an exception or a repr."""
+    events: list[Event] = []
+    world = begun(extra, on_event=events.append)
     world.request(lambda session: session.update(user="lovelace"))  # which no hexadecimal hash happens to contain
     secrets = [world.request(lambda session: session.sid), "lovelace", *world.browser.cookies.values()]
     texts = []
@@ -168,7 +170,8 @@ def test_nothing_secret_in_logs_and_texts(extra: str, caplog: pytest.LogCaptureF
                     texts.append(f"{error!r} {error}")
                 texts.append(f"{exchange.session!r} {exchange!r} {world.manager!r}")
         world.stores.down.clear()
-    shown = caplog.text + " ".join(texts)
+    texts += [f"{event!r} {event.fields()}" for event in events]
+    shown = caplog.text + " ".join([*texts, *(str(vars(record)) for record in caplog.records)])
     for secret in secrets:
         assert secret not in shown
 

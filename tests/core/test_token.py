@@ -47,6 +47,7 @@ def test_room_is_all_that_fits(length: int) -> None:
         plain = tokens.pack(Token(bytes(32), 0, 0, 0, 0, 0, False, False, bytes(size)))
         text = to_text(box.seal(plain, b"", 0.0))
         assert tokens.text_length(len(plain)) == len(text)
+        assert tokens.value_length(size) == len(text)
         return len(text)
 
     assert characters(tokens.room(length)) <= length < characters(tokens.room(length) + 1)

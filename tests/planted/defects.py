@@ -271,7 +271,7 @@ DEFECTS = [
         "stores/test_requirements.py::test_nothing_hostile_is_executed[optimistic]",
         (
             TIERS,
-            '            log.error("a stored record does not authenticate: it is ignored")',
+            '            self._tell("rejected", "record", tier=self._home)',
             '            with __import__("contextlib").suppress(Exception):\n'
             '                __import__("pickle").loads(sealed)',
         ),
@@ -316,7 +316,7 @@ DEFECTS = [
         11,
         "a bad cookie is logged",
         "core/test_presented.py::test_bad_cookie_is_logged_once_without_payload",
-        (MANAGER, 'of another key): it is ignored")', 'of another key): %s", session._headers)'),
+        (MANAGER, '"invalid", quiet=', '"invalid", session._headers, quiet='),
     ),
     _defect(
         11,
@@ -541,8 +541,8 @@ DEFECTS = [
         "core/test_tiers.py::TestMissOrError::test_garbage_in_the_stores_is_no_session",
         (
             TIERS,
-            'authenticate: it is ignored")\n            return b"", None',
-            'authenticate: it is ignored")\n            raise SessionUnavailable("garbage")',
+            '"record", tier=self._home)\n            return b"", None',
+            '"record", tier=self._home)\n            raise SessionUnavailable("garbage")',
         ),
     ),
     _defect(
@@ -840,10 +840,10 @@ DEFECTS = [
         ),
         (
             MANAGER,
-            "        return Exchange(self, self._session_class(self, cookie_headers, drive))",
+            "        return self._exchange(self, self._session_class(self, cookie_headers, drive))",
             "        if not self._lock.acquire(timeout=1):\n"
             '            raise SessionUnavailable("another request holds the lock")\n'
-            "        return Exchange(self, self._session_class(self, cookie_headers, drive))",
+            "        return self._exchange(self, self._session_class(self, cookie_headers, drive))",
         ),
         (
             EXCHANGE,
@@ -859,8 +859,8 @@ DEFECTS = [
         "core/test_tiers.py::TestMissOrError::test_cache_down_is_slower_and_right",
         (
             TIERS,
-            'asking the durable tier: %s", error)\n            cached = None',
-            'asking the durable tier: %s", error)\n            raise SessionUnavailable("no cache") from error',
+            '"cache_read", error, tier=Tier.CACHE)\n            cached = None',
+            '"cache_read", error, tier=Tier.CACHE)\n            raise SessionUnavailable("no cache") from error',
         ),
     ),
     _defect(
@@ -897,8 +897,8 @@ DEFECTS = [
         "core/test_tiers.py::TestMissOrError::test_durable_down_and_cache_hit",
         (
             TIERS,
-            'looking whether it was applied: %s", error)\n                unsure = True',
-            'looking whether it was applied: %s", error)\n                return _Applied(None, plain)',
+            '"no_reply", error, tier=self._home)\n                unsure = True',
+            '"no_reply", error, tier=self._home)\n                return _Applied(None, plain)',
         ),
     ),
     _defect(
@@ -952,8 +952,8 @@ DEFECTS = [
         (MANAGER, "return bool(bond) and self._principals is not None", "return self._principals is not None"),
         (
             PRINCIPALS,
-            'cannot be asked, it goes on: %s", error)\n            return None',
-            'cannot be asked, it goes on: %s", error)\n            raise SessionUnavailable("nobody asked") from error',
+            '"revocation", error, tier=Tier.DURABLE)\n            return None',
+            '"revocation", error, tier=Tier.DURABLE)\n            raise SessionUnavailable("nobody asked") from error',
         ),
     ),
     _defect(

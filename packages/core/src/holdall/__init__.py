@@ -42,6 +42,8 @@ from holdall.errors import StoreError as StoreError
 from holdall.errors import StoreTooLarge as StoreTooLarge
 from holdall.errors import StoreUnavailable as StoreUnavailable
 from holdall.errors import UsageError as UsageError
+from holdall.events import Event as Event
+from holdall.events import log_event as log_event
 from holdall.exchange import Exchange as Exchange
 from holdall.exchange import Receipt as Receipt
 from holdall.manager import SessionManager as SessionManager

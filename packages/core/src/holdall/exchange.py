@@ -4,7 +4,6 @@ What happens is decided in `outcome`, and how the stores are brought to it is in
 commands and cookies. Sessions are opened, and loaded, by `manager`.
 """
 
-import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -16,6 +15,7 @@ from holdall.commands import Delete, Tier
 from holdall.cookies import observed_pieces, to_text
 from holdall.drive import Finished, Flow, Steps
 from holdall.errors import SessionConflict, SessionUnavailable, StoreError
+from holdall.events import REASONS, log
 from holdall.headers import Headers, with_session_headers, with_vary_cookie
 from holdall.outcome import Cookie, Home, Outcome, Wish, Write, decide
 from holdall.presented import NOTHING, Presented
@@ -27,8 +27,6 @@ from holdall.token import Token
 
 if TYPE_CHECKING:
     from holdall.manager import SessionManager
-
-log = logging.getLogger("holdall")
 
 CookieHeaders: TypeAlias = str | bytes | Iterable[str | bytes] | None
 Drive: TypeAlias = Callable[[Flow[None]], None]
@@ -71,6 +69,7 @@ class Exchange:
     _told = False  # on_receipt, of this request
     _quick = False  # what was written last is in the cache alone
     _keeps_old = False  # the session of another library may go on beside ours
+    _decided: tuple[Home, Wish, bool, int] | None = None  # for who listens: what was decided on, and the bytes of data
 
     def __init__(self, manager: "SessionManager", session: Session) -> None:
         self._manager = manager
@@ -143,6 +142,8 @@ class Exchange:
             payload = pack_map(values)
             fits = self._fits(payload, token)
         outcome = decide(home, wish, fits=fits)
+        if manager.on_event is not None:
+            self._decided = home, wish, fits, len(payload)
         enter = None
         if token is not None and token.bond and wish is not Wish.END:
             enter = self._enter(token, came, until, now)
@@ -162,10 +163,7 @@ class Exchange:
             if changes and session._is_stored() and session._held is not None:
                 return self._manager._watch(session, self._store_late(session._held, changes))
             if changes:
-                self._report(
-                    "changed in place after the response's headers, which would have needed a cookie",
-                    changes.keys,
-                )
+                self._report("late", changes.keys)
         return Finished(self._receipt())
 
     # -- what is wished ----------------------------------------------------------------------------------------------
@@ -178,7 +176,7 @@ class Exchange:
             return Wish.END
         if session._gone is not None:
             if changes:
-                self._report("the session got a new id a moment ago: this request's changes are dropped", changes.keys)
+                self._report("superseded", changes.keys)
             return Wish.NOTHING
         persist = session._persist and not session._is_stored()
         if not changes and not persist:
@@ -248,6 +246,10 @@ class Exchange:
         session._new, session._regenerated = token, True
         return Wish.REGENERATE
 
+    @property
+    def _stored_in(self) -> Tier:
+        return Tier.CACHE if self._manager.settings.no_datastore else Tier.DURABLE
+
     def _home(self) -> Home:
         session = self.session
         if session._token is None:
@@ -303,7 +305,7 @@ class Exchange:
             yield from self._end(old, now)
         if isinstance(result, Gone):
             if session._old is None or changes.keys != ():  # requests that were sent together all move an end along
-                self._report("the session ended while this request changed it: its changes are dropped", changes.keys)
+                self._report("ended", changes.keys)
             session._gone, session._new, session._regenerated = result, None, False
             # A cookie that still comes long after its session ended was brought back by a slow response, and while it
             # is there nothing could be stored. Earlier, it may be the next session's by now (rule 10).
@@ -323,7 +325,7 @@ class Exchange:
             store_key(session._token.sid), held, changes, held.record.revision, manager._now()
         )
         if isinstance(result, Gone):
-            self._report("the session ended while this request changed it: its changes are dropped", changes.keys)
+            self._report("ended", changes.keys)
             session._gone = result
         else:
             self._report_dropped(result)
@@ -344,11 +346,11 @@ class Exchange:
             expires = self._last_inline(old, now)
         try:
             yield from manager._tiers.end(store_key(old.sid), expires, now)
-        except SessionUnavailable:
+        except SessionUnavailable as error:
             if old.payload is None:
                 raise
             # The cookie goes all the same; only a slow request could still bring this session back.
-            log.error("the end of a session in the cookie could not be recorded")
+            manager._tell("degraded", "end", error, tier=self._stored_in)
 
         yield from self._delete_record()
         if old.bond and manager._principals is not None:
@@ -361,7 +363,7 @@ class Exchange:
         try:
             yield Delete(Tier.OLD, old.record)
         except StoreError as error:
-            log.warning("a record of another library was left behind: %s", error)
+            self._manager._tell("degraded", "old_leftover", error, tier=Tier.OLD)
 
     def _leave(self, old: Token, now: int) -> Steps[None]:
         """Have a sid that was moved away from refused, where only its cookie says that it is bound."""
@@ -371,7 +373,7 @@ class Exchange:
         try:
             yield from principals.leave(old, Ending.REGENERATED, now)
         except SessionUnavailable as error:
-            log.error("the old id of a bound session in a copied cookie may go on: %s", error)
+            self._manager._tell("degraded", "leave", error, tier=Tier.DURABLE)
 
     def _inline_base(self, token: Token) -> Inline:
         session = self.session
@@ -511,21 +513,18 @@ class Exchange:
 
     def _report_dropped(self, written: Written) -> None:
         if written.dropped:
-            self._report("an increment found no number to be added to", written.dropped)
+            self._report("no_number", written.dropped)
 
     def _report(self, reason: str, keys: tuple[str, ...] | None) -> None:
-        self._conflicts += (SessionConflict(reason, keys or ()),)
-        log.warning("%s", reason)
+        self._conflicts += (SessionConflict(REASONS["dropped"][reason][1], keys or ()),)
+        self._manager._tell("dropped", reason)
 
     def _receipt(self) -> Receipt:
         session = self.session
         token = session._active_token() if session._presented is not None else None
         tier = None
         if token is not None:
-            if token.payload is not None:
-                tier = Tier.COOKIE
-            else:
-                tier = Tier.CACHE if self._manager.settings.no_datastore else Tier.DURABLE
+            tier = self._stored_in if token.payload is None else Tier.COOKIE
         cookie_bytes = sum(len(value) for _, value in self._cookies)
         is_lost = self._discarded or session._failure is not None
         is_durable = tier is not Tier.CACHE and not self._quick and not is_lost

@@ -4,7 +4,6 @@ One per process. What is done with a session once it is open is in `exchange`; w
 `presented`; the checks of the settings are in `settings`.
 """
 
-import logging
 import os
 import re
 import time
@@ -19,9 +18,11 @@ from holdall.cookie_options import CookieOptions
 from holdall.cookies import SetCookie, join_header, read
 from holdall.drive import Finished, Flow, Steps
 from holdall.errors import SessionUnavailable, StoreError, StoreUnavailable, UsageError
+from holdall.events import Event, Tell, log
 from holdall.exchange import CookieHeaders, Drive, Exchange, Receipt
 from holdall.headers import Headers
 from holdall.moving import MovingIn
+from holdall.observed import ObservedExchange, observed_load, tell_opened
 from holdall.presented import NOTHING, Inspected, Presented, Reader, choose
 from holdall.principals import BoundSession, Principals
 from holdall.record import Ending
@@ -30,8 +31,6 @@ from holdall.session import Session, parse_sid
 from holdall.settings import ONE_COOKIE, Settings
 from holdall.tiers import Gone, Held, Tiers, store_key
 from holdall.token import Token, room
-
-log = logging.getLogger("holdall")
 
 T = TypeVar("T")
 
@@ -54,9 +53,9 @@ class SessionManager:
     `store_budget`: a request that has waited so long for its stores gives them no further command, as if they did not
     answer; a command that is under way then still has its store's own deadline.
     `save_on_error`: save although the status is 500 or above. `moving_in`: accepts sessions that users hold from
-    another library, until a day; see `MovingIn`. `on_receipt` is called with the `Receipt` of every
-    request that touched its session, when its body is through. `clock` returns seconds UTC since 1970, `random` that
-    many random bytes.
+    another library, until a day; see `MovingIn`. `on_receipt` is called with the `Receipt` of every request that
+    touched its session, when its body is through, `on_event` with every `Event` when it happens; what they raise is
+    logged. `clock` returns seconds UTC since 1970, `random` that many random bytes.
 
     Raises `UsageError`, which is a `ValueError`, for settings that cannot work. Make one per process, and share it.
     """
@@ -77,6 +76,7 @@ class SessionManager:
         save_on_error: bool = False,
         moving_in: MovingIn | None = None,
         on_receipt: Callable[[Receipt], object] | None = None,
+        on_event: Callable[[Event], object] | None = None,
         session_class: type[Session] = Session,
         clock: Callable[[], float] = time.time,
         random: Callable[[int], bytes] = os.urandom,
@@ -97,6 +97,9 @@ class SessionManager:
         self.cookie = cookie
         self.clock = clock
         self.on_receipt = on_receipt
+        self.on_event = on_event
+        self._tell = Tell(on_event)
+        self._exchange = Exchange if on_event is None else ObservedExchange
         self._random = random
         self._ring = KeyRing(cookie_key, random)
         self._box = self._ring.box(f"cookie/{settings.audience}")
@@ -117,6 +120,7 @@ class SessionManager:
             cache_trust=settings.cache_trust,
             clock=self._now,
             random=random,
+            tell=self._tell,
         )
         self._principals: Principals | None = None
         if settings.revocation_check is not None and not no_datastore:
@@ -126,6 +130,7 @@ class SessionManager:
                 check=settings.revocation_check,
                 clock=clock,
                 random=random,
+                tell=self._tell,
             )
         if moving_in is not None:
             self._check_moving_in(moving_in)
@@ -145,7 +150,7 @@ class SessionManager:
         as `run` bound to stores; the session then loads itself when it is touched. None: touching a session that is in
         a store raises `SessionNotLoaded` until `Exchange.load` was driven.
         """
-        return Exchange(self, self._session_class(self, cookie_headers, drive))
+        return self._exchange(self, self._session_class(self, cookie_headers, drive))
 
     def open_sid(self, sid: str, *, drive: Drive | None = None) -> "Exchange":
         """Open a stored session by its id, without a cookie, as a worker or a socket needs it.
@@ -158,7 +163,7 @@ class SessionManager:
         if raw is not None:
             session._opened = False
             session._token = Token(raw, 0, 0, 0, 0, 0, False, False, None)
-        return Exchange(self, session)
+        return self._exchange(self, session)
 
     def revoke(self, principal: str, *, except_sid: str | None = None) -> Flow[None]:
         """End all sessions bound to a principal, in every tier, by one atomic write; see `Session.bind`.
@@ -253,9 +258,10 @@ class SessionManager:
             if old is not None:
                 token = moving.as_token(old, int(now), self.settings)
             is_odd = old is None and (is_odd or self.moving_in.is_presented(session._headers, now))
-        if is_odd and not -_QUIET < (now := self.clock()) - self._complained < _QUIET:
-            self._complained = now
-            log.warning("a session cookie does not open (forged, damaged, or of another key): it is ignored")
+        if is_odd:
+            quiet = -_QUIET < (now := self.clock()) - self._complained < _QUIET
+            self._complained = self._complained if quiet else now
+            self._tell("rejected", "invalid", quiet=quiet)
         session._token = token
         if token is None:
             session._opened = True
@@ -263,6 +269,8 @@ class SessionManager:
             refusal = self._refusal(token.bond, token.sid) if token.bond else None
             if refusal is not None or not (token.bond and self._is_to_ask(token.bond, token.sid)):
                 self._show_inline(session, token, refusal)
+        if self.on_event is not None:
+            tell_opened(self._tell, session)
 
     def _load(self, session: Session) -> Flow[None]:
         if session._presented is None:
@@ -278,7 +286,8 @@ class SessionManager:
         if session._look() or session._token is None:
             return _LOADED
         load = self._load_stored if session._old is None else self._load_old
-        return self._watch(session, load(session, session._token))
+        flow = self._watch(session, load(session, session._token))
+        return flow if self.on_event is None else observed_load(self, session, flow)
 
     def _watch(self, session: Session, flow: Steps[T]) -> Steps[T]:
         """Hand on the commands of a request's flow, while it may wait for its stores; note which had no answer."""

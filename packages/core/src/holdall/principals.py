@@ -7,7 +7,6 @@ its entry is written in `exchange`.
 """
 
 import hashlib
-import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
@@ -16,12 +15,11 @@ from holdall.codec import decode, encode, pack_map, unpack_map
 from holdall.commands import Expect, Found, Get, Put, Stored, Tier
 from holdall.drive import Steps
 from holdall.errors import SessionUnavailable, StoreError, UsageError
+from holdall.events import Tell
 from holdall.record import Ending
 from holdall.sealing import Box
 from holdall.tiers import Gone, store_key
 from holdall.token import BOND_BYTES, Token
-
-log = logging.getLogger("holdall")
 
 MOST_SESSIONS = 128
 """How many sessions of one principal are listed; beyond, the one seen longest ago ends."""
@@ -69,7 +67,14 @@ class Principals:
     """The flows around the principals' records, and a bounded memory of what they said."""
 
     def __init__(
-        self, *, box: Box, audience: str, check: int, clock: Callable[[], float], random: Callable[[int], bytes]
+        self,
+        *,
+        box: Box,
+        audience: str,
+        check: int,
+        clock: Callable[[], float],
+        random: Callable[[int], bytes],
+        tell: Tell,
     ) -> None:
         """`check`: for how many milliseconds an answer is believed."""
         self._box = box
@@ -77,6 +82,7 @@ class Principals:
         self._check = check
         self._clock = clock
         self._random = random
+        self._tell = tell
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
     def bond(self, principal: str) -> bytes:
@@ -100,7 +106,7 @@ class Principals:
         try:
             entries, _ = yield from self._read(_key(bond))
         except (StoreError, SessionUnavailable) as error:
-            log.error("whether a session was revoked cannot be asked, it goes on: %s", error)
+            self._tell("degraded", "revocation", error, tier=Tier.DURABLE)
             return None
         return self._remember(entries, _name(sid), now)
 
@@ -194,7 +200,7 @@ class Principals:
             return {}, Expect.ABSENT
         plain = self._box.open(answer.value, key.encode())
         if plain is None:
-            log.error("the list of a principal's sessions does not authenticate: it is ignored")
+            self._tell("rejected", "list", tier=Tier.DURABLE)
             return {}, answer.version
         entries = _unpack(plain)
         if entries is None:

@@ -12,6 +12,7 @@ from holdall.errors import UsageError
 
 if TYPE_CHECKING:
     from holdall.cookie_options import CookieOptions
+    from holdall.events import Event
     from holdall.exchange import Receipt
     from holdall.moving import MovingIn
     from holdall.session import Session
@@ -34,6 +35,7 @@ class ManagerOptions(TypedDict, total=False):
     save_on_error: bool
     moving_in: "MovingIn | None"
     on_receipt: "Callable[[Receipt], object] | None"
+    on_event: "Callable[[Event], object] | None"
     session_class: "type[Session]"
     clock: Callable[[], float]
     random: Callable[[int], bytes]

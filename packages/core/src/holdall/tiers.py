@@ -10,7 +10,6 @@ relies on it.
 """
 
 import hashlib
-import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from holdall.codec import Wire
 from holdall.commands import Conflict, Delete, Expect, Found, Get, Missing, Put, Stored, Tier
 from holdall.drive import Steps
 from holdall.errors import SessionTooLarge, SessionUnavailable, StoreError, StoreTooLarge
+from holdall.events import Tell
 from holdall.record import (
     ORDER_BYTES,
     WRITE_ID_BYTES,
@@ -33,8 +33,6 @@ from holdall.record import (
     with_note,
 )
 from holdall.sealing import Box
-
-log = logging.getLogger("holdall")
 
 _ATTEMPTS = 16
 _AHEAD = 5_000  # milliseconds that another server's clock may be ahead before its word is doubted
@@ -112,6 +110,7 @@ class Tiers:
         cache_trust: int,
         clock: Callable[[], int],
         random: Callable[[int], bytes],
+        tell: Tell,
     ) -> None:
         """Bind the flows; `cache_trust` is in milliseconds, what `clock` returns in milliseconds UTC since 1970."""
         self._records = records
@@ -120,6 +119,7 @@ class Tiers:
         self._trust = cache_trust
         self._clock = clock
         self._random = random
+        self._tell = tell
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -136,7 +136,7 @@ class Tiers:
         try:
             cached = yield Get(Tier.CACHE, key)
         except StoreError as error:
-            log.warning("the cache cannot be read, asking the durable tier: %s", error)
+            self._tell("degraded", "cache_read", error, tier=Tier.CACHE)
             cached = None
         entry = self._open_entry(key, cached.value) if isinstance(cached, Found) else None
         if (
@@ -154,7 +154,7 @@ class Tiers:
                 yield from self._bury(key)
             return _gone(home)
         if home.revision < floor:
-            log.error("a durable record is older than what its browser has seen: restored from a backup?")
+            self._tell("degraded", "restored", tier=Tier.DURABLE)
         expect: int | Expect | None = None
         if isinstance(cached, Missing):  # rule 4: a miss is refilled with add
             expect = Expect.ABSENT
@@ -195,7 +195,7 @@ class Tiers:
         try:
             found = yield from self._read_home(key, now)
         except SessionUnavailable as error:
-            log.error("whether an old session has moved in or ended cannot be asked, it goes on: %s", error)
+            self._tell("degraded", "old_ending", error, tier=self._home)
             return None
         return found if isinstance(found, Gone) and found.ending is not None else None
 
@@ -230,6 +230,8 @@ class Tiers:
             expect, base_id = _expectation(current)
             result = yield from self._replace(key, plain, record.expires, expect, write_id, base_id, now)
             if isinstance(result, _Applied):
+                if current is not base:
+                    self._tell("merged", "conflict", tier=self._home)
                 record = result.overtaken_by or record
                 yield from self._publish(key, result.plain, record.expires, result.version, cached, now)
                 return Written(Held(record, result.version, None), dropped)
@@ -290,10 +292,10 @@ class Tiers:
             expect, base_id = _expectation(current)
             try:
                 result = yield from self._replace(old_key, marker, expires, expect, write_id, base_id, now)
-            except SessionUnavailable:
+            except SessionUnavailable as error:
                 if new is not None or not isinstance(base, Inline):
                     raise
-                log.error("the old id of a session in the cookie could not be marked as regenerated")
+                self._tell("degraded", "move", error, tier=self._home)
                 return values
             if isinstance(result, Held):
                 current = result
@@ -303,6 +305,8 @@ class Tiers:
                 if new is not None:
                     yield from self._try_delete(new_key)
                 return result
+            if current is not base:
+                self._tell("merged", "conflict", tier=self._home)
             if new is None:
                 return values
             yield from self._publish(new_key, plain, new.record.expires, new.version, None, now)
@@ -367,7 +371,7 @@ class Tiers:
             except StoreTooLarge as error:
                 raise SessionTooLarge(error.size, error.limit, str(error)) from error
             except StoreError as error:
-                log.warning("a write has no answer, looking whether it was applied: %s", error)
+                self._tell("degraded", "no_reply", error, tier=self._home)
                 unsure = True
             else:
                 if isinstance(answer, Stored):
@@ -415,7 +419,7 @@ class Tiers:
                 yield from self._bury(key)
                 return
             except StoreError as error:
-                log.warning("the cache was not told of a write: %s", error)
+                self._tell("degraded", "cache_commit", error, tier=Tier.CACHE)
                 return
             if isinstance(there, Missing):
                 expect = Expect.ABSENT
@@ -431,7 +435,7 @@ class Tiers:
         try:
             answer = yield Put(Tier.CACHE, key, self._seal_entry(key, version, confirmed, plain), expires, expect)
         except StoreError as error:
-            log.warning("the cache could not be written: %s", error)
+            self._tell("degraded", "cache_write", error, tier=Tier.CACHE)
             return False
         return isinstance(answer, Stored)
 
@@ -448,13 +452,13 @@ class Tiers:
         try:
             yield Put(Tier.CACHE, key, self._seal_entry(key, 0, now, plain), expires, Expect.ANYTHING)
         except StoreError as error:
-            log.warning("the cache was not told that a session ended: %s", error)
+            self._tell("degraded", "cache_end", error, tier=Tier.CACHE)
 
     def _try_delete(self, key: str) -> Steps[None]:
         try:
             yield Delete(self._home, key)
         except StoreError as error:
-            log.warning("a record that nothing refers to was left behind: %s", error)
+            self._tell("degraded", "leftover", error, tier=self._home)
 
     # -- sealing -----------------------------------------------------------------------------------------------------
 
@@ -462,7 +466,7 @@ class Tiers:
         """Open what the home tier holds; (b"", None) for what is not a record of this very session."""
         plain = self._records.open(sealed, key.encode())
         if plain is None:
-            log.error("a stored record does not authenticate: it is ignored")
+            self._tell("rejected", "record", tier=self._home)
             return b"", None
         stored = unpack(plain)
         if stored is None:

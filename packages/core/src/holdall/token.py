@@ -86,6 +86,11 @@ def text_length(size: int) -> int:
     return (_SEAL_BYTES + size) // 3 * 4
 
 
+def value_length(size: int) -> int:
+    """How many characters a cookie value has whose bond and payload have so many bytes together."""
+    return text_length(_SIZE + size + 2)
+
+
 def room(length: int) -> int:
     """How many bytes a bond and a payload may have together, for a cookie value of at most so many characters."""
     return length // 4 * 3 - _SEAL_BYTES - _SIZE
