@@ -41,7 +41,7 @@ class MemcachedServer:
                 pytest.fail(missing)
             pytest.skip(missing)
         for _ in range(_PORTS):
-            self._port = self._port or _free_port()
+            self._port = self._port or free_port()
             place = ["-l", "127.0.0.1", "-p", str(self._port), "-U", "0"]
             if self._socket_path is not None:
                 place = ["-s", str(self._socket_path), "-a", "0700"]
@@ -129,7 +129,8 @@ def memcached(socket_path: Path | None = None, *options: str) -> Iterator[Memcac
         server.kill()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -33,6 +33,7 @@ PACKAGES = (
 MODULES = {
     "holdall.testing": ("FakeClock", "RecordingStores"),
     "holdall_stores.gae_sessions": ("GaeSessions",),
+    "holdall_stores.telemetry": ("PrometheusTelemetry", "Telemetry"),
     "holdall_django.engine": ("SessionStore",),
     "holdall_django.middleware": ("SessionMiddleware",),
     "holdall_asgi.fastapi": ("CurrentSession", "current_session"),
