@@ -1,17 +1,20 @@
 """The command `python examples/demo`: reads the arguments, then serves the demo or walks through it."""
 
 import argparse
+import logging
+import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from holdall import UsageError, generate_key
-from waitress.server import create_server
 
 from .page import Labels
-from .serving import HOST, Servers, build, listen
+from .serving import FRAMEWORKS, HOST, Servers, listen, serving
 from .tour import walk
 from .watch import Log
 
@@ -25,27 +28,40 @@ def choose_servers(arguments: argparse.Namespace, folder: Path) -> Servers:
         cache, cache_label = f"memcached://{arguments.memcached}", f"memcached at {arguments.memcached}"
     durable, durable_label = f"sqlite:///{folder / 'demo.sqlite3'}", "SQLite, in a temporary folder"
     if arguments.datastore:
-        # An emulator takes its time for the first commit of its life.
+        # An emulator takes its time for its first commit: `Parts.store_budget` knows it too.
         emulator = f"?emulator={arguments.emulator}&timeout=10" if arguments.emulator else ""
         durable = f"datastore://{arguments.datastore}/holdall-demo{emulator}"
         durable_label = f"Datastore, project {arguments.datastore}"
-    return Servers(cache, durable, Labels(cache_label, durable_label))
+    labels = Labels(cache_label, durable_label, FRAMEWORKS[arguments.framework])
+    client = os.environ.get("HOLDALL_DEMO_GOOGLE_ID"), os.environ.get("HOLDALL_DEMO_GOOGLE_SECRET")
+    google = (client[0], client[1]) if client[0] and client[1] else None
+    return Servers(cache, durable, labels, arguments.framework, google)
+
+
+class Short(logging.Formatter):
+    """Says what happened without a traceback: that a store is stopped is no riddle here."""
+
+    def formatException(self, ei: object) -> str:  # noqa: ARG002, N802 (logging's signature)
+        """Return nothing."""
+        return ""
 
 
 def serve(servers: Servers, port: int | None) -> None:
     """Serve the demo until Ctrl-C. Without a port it is 8000 or, if that is taken, any free one."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(Short("%(name)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
     try:
         listening = listen(FAVOURITE_PORT, 0) if port is None else listen(port)
     except (OSError, OverflowError) as error:
         raise SystemExit(f"port {port} cannot be used: {error}") from error
-    app, stores = build(servers, generate_key(), Log(), time.time)
-    server = create_server(app, sockets=[listening])
-    print(f"Holdall's demo is at http://{HOST}:{server.effective_port}/  (Ctrl-C stops it)")
-    print(f"  cache:   {servers.labels.cache}")
-    print(f"  durable: {servers.labels.durable}", flush=True)
-    server.run()
-    server.close()
-    stores.close()
+    with suppress(KeyboardInterrupt), serving(servers, generate_key(), Log(), time.time, listening) as taken:
+        print(f"Holdall's demo is at http://{HOST}:{taken}/  (Ctrl-C stops it)")
+        print(f"  served by: {servers.labels.framework}")
+        print(f"  cache:     {servers.labels.cache}")
+        print(f"  durable:   {servers.labels.durable}")
+        print(f"  sign-in:   {'Google' if servers.google else 'a provider on this machine'}", flush=True)
+        threading.Event().wait()
 
 
 def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -53,6 +69,7 @@ def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="hatch run demo", description="Watch a session while it grows, moves, is lost and ends."
     )
+    parser.add_argument("--framework", choices=FRAMEWORKS, default="wsgi", help="what serves it (default: wsgi)")
     parser.add_argument("--port", type=int, help="the port on 127.0.0.1 (default: 8000 if free, else any)")
     parser.add_argument("--tour", action="store_true", help="walk through the story without a browser, and check it")
     parser.add_argument("--memcached", metavar="HOST:PORT", help="a memcached as cache (default: memory)")
@@ -78,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="holdall-demo-", ignore_cleanup_errors=True) as folder:
         servers = choose_servers(arguments, Path(folder))
         if arguments.tour:
-            return walk(servers)
+            return walk(servers._replace(google=None))
         serve(servers, arguments.port)
     return 0
 

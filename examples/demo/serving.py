@@ -1,52 +1,79 @@
 """Puts the demo together and serves it over a real socket, for a browser or for the tour.
 
-What the demo is made of is said once, in `build`. Arguments are read in `command`.
+What the demo is made of is said once, in `serving`. Arguments are read in `command`.
 """
 
+import importlib
 import logging
+import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import uvicorn
 from holdall_stores import Stores
-from holdall_wsgi import SessionMiddleware
 from waitress.server import create_server
 from waitress.wasyncore import close_all, loop
 
-from .app import Demo
 from .page import Labels
-from .watch import Log, Watched, WatchedStores
+from .parts import Parts
+from .provider import Provider
+from .signin import GOOGLE, SignIn
+from .views import Demo
+from .watch import Log, WatchedASGI, WatchedStores, WatchedWSGI
 
 HOST = "127.0.0.1"
+FRAMEWORKS = {"wsgi": "WSGI", "flask": "Flask", "django": "Django", "asgi": "ASGI, with Starlette"}
 
 # waitress warns of every request that waits for a thread, which is no news on a busy machine.
 logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 
 class Servers(NamedTuple):
-    """Where stored sessions go: the URLs of the two tiers, and what to call them."""
+    """What serves the demo and where stored sessions go: the URLs of the two tiers, and what to call them."""
 
     cache: str
     durable: str
     labels: Labels
-
-
-def build(servers: Servers, key: str, log: Log, clock: Callable[[], float]) -> tuple[Watched, Stores]:
-    """Put the demo together; whoever serves it closes the stores afterwards."""
-    stores = Stores.from_urls(cache=servers.cache, durable=servers.durable)
-    watched = WatchedStores(stores)
-    demo = Demo(log, watched, clock, servers.labels)
-    return Watched(SessionMiddleware(demo, key, stores=watched, clock=clock), log), stores
+    framework: str = "wsgi"
+    google: tuple[str, str] | None = None
+    """The client id and secret to sign in with at Google; None for the provider that comes with the demo."""
 
 
 @contextmanager
-def serving(servers: Servers, key: str, log: Log, clock: Callable[[], float]) -> Iterator[int]:
-    """Serve the demo in a thread, on any free port, which is what it yields."""
-    app, stores = build(servers, key, log, clock)
+def serving(
+    servers: Servers, key: str, log: Log, clock: Callable[[], float], listening: socket.socket | None = None
+) -> Iterator[int]:
+    """Serve the demo in a thread, on any free port unless it is given a socket; the port is what it yields."""
+    with listening or listen(0) as demo_socket, listen(0) as provider_socket:
+        origin, issuer = _address(demo_socket), _address(provider_socket)
+        redirect_uri = f"{origin}/signed-in"
+        client = servers.google or ("holdall-demo", secrets.token_urlsafe(24))
+        sign_in = SignIn(GOOGLE if servers.google else issuer, *client, redirect_uri)
+        stores = Stores.from_urls(cache=servers.cache, durable=servers.durable)
+        watched = WatchedStores(stores)
+        demo = Demo(origin, log=log, stores=watched, clock=clock, sign_in=sign_in, labels=servers.labels)
+        # Only what is asked for is imported: the others need not be installed.
+        made = importlib.import_module(f".in_{servers.framework}", __package__).make(Parts(demo, key, watched, clock))
+        try:
+            with _wsgi(Provider(issuer, *client, redirect_uri), provider_socket):
+                if servers.framework == "asgi":
+                    with _asgi(WatchedASGI(made, log, demo.unavailable), demo_socket):
+                        yield _port(demo_socket)
+                else:
+                    with _wsgi(WatchedWSGI(made, log, demo.unavailable), demo_socket):
+                        yield _port(demo_socket)
+        finally:
+            stores.close()
+
+
+@contextmanager
+def _wsgi(app: Any, listening: socket.socket) -> Iterator[None]:
+    """Serve a WSGI application with waitress."""
     sockets: dict[int, object] = {}
-    server = create_server(app, map=sockets, sockets=[listen(0)])
+    server = create_server(app, map=sockets, sockets=[listening])
     stopping = threading.Event()
 
     def work() -> None:
@@ -56,14 +83,26 @@ def serving(servers: Servers, key: str, log: Log, clock: Callable[[], float]) ->
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        yield server.effective_port
+        yield
     finally:
         stopping.set()
         server.pull_trigger()  # wakes the loop
         thread.join()
         server.task_dispatcher.shutdown()  # its threads pull the trigger too: nothing is closed before they end
         close_all(sockets)
-        stores.close()
+
+
+@contextmanager
+def _asgi(app: Any, listening: socket.socket) -> Iterator[None]:
+    """Serve an ASGI application with uvicorn."""
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def listen(*ports: int) -> socket.socket:
@@ -76,3 +115,12 @@ def listen(*ports: int) -> socket.socket:
         with suppress(OSError):
             return socket.create_server((HOST, port))
     return socket.create_server((HOST, last))
+
+
+def _port(listening: socket.socket) -> int:
+    port: int = listening.getsockname()[1]
+    return port
+
+
+def _address(listening: socket.socket) -> str:
+    return f"http://{HOST}:{_port(listening)}"

@@ -7,25 +7,30 @@ stores, what the session holds, and whether its id is the same. Where something 
 import http.client
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from typing import NamedTuple, TextIO
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from holdall import Tier, generate_key
 
-from .app import SECONDS_TO_LIVE
 from .page import in_bytes
 from .serving import HOST, Servers, serving
-from .watch import INLINE, REFERENCE, Log, Place, Trace, read_set_cookie
+from .views import SECONDS_TO_LIVE
+from .watch import INLINE, REFERENCE, Log, Place, Trace, cookie_header, read_set_cookie
 
 GET_CACHE = ("Get", Tier.CACHE)
 GET_DURABLE = ("Get", Tier.DURABLE)
 PUT_CACHE = ("Put", Tier.CACHE)
 PUT_DURABLE = ("Put", Tier.DURABLE)
+
+_FORM = "application/x-www-form-urlencoded"
+_PATIENCE = 60  # seconds
 
 
 class Fact(NamedTuple):
@@ -39,7 +44,7 @@ class Fact(NamedTuple):
     holds: tuple[str, ...] = ()
     """The keys in the session, sorted."""
     id: str = "same"
-    """The session's id: `none`, or against the last that was seen `same` or `new`; `same` if nobody looked."""
+    """The session's id: `none`, `new`, or `same` if it was seen before, or nobody looked."""
 
 
 def differences(expected: Fact, actual: Fact) -> list[str]:
@@ -52,7 +57,7 @@ def differences(expected: Fact, actual: Fact) -> list[str]:
 
 
 class UnexpectedResponseError(Exception):
-    """The demo answered with an error."""
+    """The demo answered otherwise than the story has it."""
 
 
 class Visitor:
@@ -64,34 +69,66 @@ class Visitor:
     def __init__(self) -> None:
         self.port = 0
         self.cookies: dict[str, str] = {}
+        self.location = ""
+        """Where the last response sent it."""
 
-    def send(self, method: str, form: dict[str, str] | None = None, cookies: dict[str, str] | None = None) -> str:
-        """Send a request, with other cookies than its own if they are given; returns the body.
+    def look(self, path: str = "/", cookies: dict[str, str] | None = None) -> str:
+        """Look at a page, with other cookies than its own if they are given; returns the page."""
+        return self._send(path, None, cookies, 200)
 
-        With cookies of its own only does it take over what the response sets. Raises `UnexpectedResponseError` for
-        an error.
-        """
-        sent = self.cookies if cookies is None else cookies
-        headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in sent.items())} if sent else {}
+    def press(self, action: str, status: int = 303, **form: str) -> str:
+        """Open the page, and press a button on it; returns the body."""
+        return self.post({"csrf": self.token(), "action": action, **form}, status)
+
+    def token(self) -> str:
+        """Open the page, and return what is hidden in its forms."""
+        found = re.search('name="csrf" value="(.*?)"', self.look())
+        return found[1] if found else ""
+
+    def post(self, form: dict[str, str], status: int = 303, path: str = "/do") -> str:
+        """Send a form; returns the body."""
+        return self._send(path, form, None, status)
+
+    def choose(self, person: str) -> None:
+        """Be at the provider that the demo sent it to, say who it is, and be sent back."""
+        at = urlsplit(self.location)
+        connection = http.client.HTTPConnection(at.netloc, timeout=_PATIENCE)
+        try:
+            form = dict(parse_qsl(at.query)) | {"person": person}
+            connection.request("POST", at.path, urlencode(form), {"Content-Type": _FORM})
+            self.location = connection.getresponse().headers["Location"]
+        finally:
+            connection.close()
+
+    def follow(self, status: int = 303) -> str:
+        """Go where the last response sent it; returns the body."""
+        at = urlsplit(self.location)
+        return self._send(f"{at.path}?{at.query}", None, None, status)
+
+    def _send(self, path: str, form: dict[str, str] | None, cookies: dict[str, str] | None, status: int) -> str:
+        """Send a request; with cookies of its own only does it take over what the response sets."""
+        headers = {"Cookie": cookie_header(self.cookies if cookies is None else cookies)}
         body = None
         if form is not None:
             body = urlencode(form)
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=30)
+            headers |= {"Content-Type": _FORM, "Origin": f"http://{HOST}:{self.port}"}
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=_PATIENCE)
         try:
-            connection.request(method, "/", body, headers)
+            connection.request("GET" if body is None else "POST", path, body, headers)
             response = connection.getresponse()
             text = response.read().decode()
         finally:
             connection.close()
-        if response.status not in (200, 303):
-            raise UnexpectedResponseError(f"the demo answered {response.status}: {text.strip()}")
         for value in response.headers.get_all("Set-Cookie", []) if cookies is None else []:
             cookie = read_set_cookie(value)
             if cookie.deleted:
                 self.cookies.pop(cookie.name, None)
             else:
                 self.cookies[cookie.name] = cookie.value
+        if response.status != status:
+            heading = re.search("<main.*?<p[^>]*>(.*?)</p>", text, re.DOTALL)
+            raise UnexpectedResponseError(f"the demo answered {response.status}: {heading[1] if heading else text}")
+        self.location = response.headers.get("Location", "")
         return text
 
 
@@ -112,12 +149,13 @@ class Tour:
     def __init__(self, servers: Servers) -> None:
         self.log = Log()
         self.visitor = Visitor()
+        self.other = Visitor()
         self._servers = servers
         self._key = generate_key()
         self._ahead = 0.0
         self._running = ExitStack()
         self._copied: dict[str, str] = {}
-        self._id = ""
+        self._ids = {""}
 
     def __enter__(self) -> "Tour":
         self._start()
@@ -138,10 +176,10 @@ class Tour:
             trace.place,
             tuple((ran.verb, ran.tier) for ran in trace.commands),
             tuple(sorted(f"{'delete' if c.deleted else 'set'} {_cookie_name(c.name)}" for c in trace.cookies)),
-            tuple(sorted(item.key for item in trace.items or ())),
-            "none" if trace.active is False else "same" if trace.fingerprint in ("", self._id) else "new",
+            tuple(sorted(item.key for item in trace.items if not item.key.startswith("_"))),  # a framework's own
+            "none" if trace.active is False else "same" if trace.id in self._ids else "new",
         )
-        self._id = trace.fingerprint or self._id
+        self._ids.add(trace.id)
         return trace, fact
 
     def steps(self) -> Iterator[Step]:
@@ -153,91 +191,151 @@ class Tour:
         survives = self._servers.cache.startswith("memcached:")
         data, reference = ("set data",), ("set reference",)
         replaced = ("delete data", "set reference")  # the request came with both, the older one goes
-        small, big, user = ("note",), ("draft", "note"), ("draft", "note", "scroll", "user")
+        small = ("csrf", "thing apple")
+        big, mine = (*small[:1], "parcel 1", *small[1:]), ("csrf", "mark", "thing apple", "user")
+        rich = ("csrf", "mark", "parcel 1", "thing apple", "user")
+        raced = ("csrf", "mark", "parcel 1", "thing apple", "thing blue marble", "thing red marble", "user")
         none = Fact(nowhere, id="none")
-        out = Fact(nowhere, both + listed, ("delete data", "delete reference"), id="none")
         refused = Fact(nowhere, (GET_CACHE, GET_DURABLE), id="none")
+        me, other, press = self.visitor, self.other, self._press
 
-        yield Step("first visit", self._read, none)
-        yield Step("read: starts nothing", self._read, none)
-        yield Step("keep a note: in the cookie", self._do("note"), Fact(cookie, (), data, small, "new"))
-        yield Step("read", self._read, Fact(cookie, (), (), small))
-        yield Step("put in 20 KB: to the stores", self._do("draft"), Fact(stores, both, reference, big))
-        yield Step("read", self._read, Fact(stores, get, (), big))
-        yield Step("put in other 20 KB", self._do("draft"), Fact(stores, get + both, replaced, big))
+        yield Step("first visit", me.look, none)
+        yield Step("look again: starts nothing", me.look, none)
         yield Step(
-            "put in 900 KB more", self._do("album"), Fact(stores, get + both, reference, ("album", "draft", "note"))
+            "an apple: in the cookie", press("put", name="apple", pieces="1"), Fact(cookie, (), data, small, "new")
         )
+        yield Step("look", me.look, Fact(cookie, (), (), small))
         yield Step(
-            "put in 5 MB more: in parts",
-            self._do("film"),
-            Fact(stores, get + both, reference, ("album", "draft", "film", "note")),
+            "a parcel of 20 KB: to the stores", press("pack", kilobytes="20"), Fact(stores, both, reference, big)
         )
-        yield Step("take the big out: it stays", self._do("unpack"), Fact(stores, get + both, reference, small))
+        yield Step("look", me.look, Fact(stores, get, (), big))
+        yield Step("another apple", press("put", name="apple", pieces="1"), Fact(stores, get + both, replaced, big))
+        more = ("csrf", "parcel 1", "parcel 2", "thing apple")
+        yield Step("900 KB more", press("pack", kilobytes="900"), Fact(stores, get + both, reference, more))
+        most = ("csrf", "parcel 1", "parcel 2", "parcel 3", "thing apple")
+        yield Step("5 MB more: in parts", press("pack", kilobytes="5000"), Fact(stores, get + both, reference, most))
+        yield Step("the parcels out: it stays", press("unpack"), Fact(stores, get + both, reference, small))
         yield Step(
             "quick write: only the cache",
-            self._do("quick"),
-            Fact(stores, (GET_CACHE, PUT_CACHE), (), ("note", "scroll")),
+            press("quick"),
+            Fact(stores, (GET_CACHE, PUT_CACHE), (), ("csrf", "scroll", "thing apple")),
         )
         self._copy()
         yield Step(
-            "log in: new id, back to cookie",
-            self._do("login"),
-            Fact(cookie, get + listed + both, data, ("note", "scroll", "user"), "new"),
+            "begin to sign in",
+            press("sign-in"),
+            Fact(stores, get + both, reference, ("csrf", "scroll", "sign-in", "thing apple")),
         )
-        yield Step("the copied cookie of the old id", self._read_copied, refused)
-        yield Step("put in 20 KB: to the stores", self._do("draft"), Fact(stores, both, replaced, user))
-        yield Step("the cache forgets", self._do("forget"), Fact(None))
-        yield Step("read: durable still has it", self._read, Fact(stores, refill, (), user))
-        yield Step("read: the cache has it again", self._read, Fact(stores, get, (), user))
+        me.choose("ada")
+        yield Step(
+            "signed in: new id, in the cookie",
+            me.follow,
+            Fact(cookie, get + listed + both, data, ("csrf", "mark", "scroll", "thing apple", "user"), "new"),
+        )
+        yield Step("the copied cookie of the old id", self._look_with_copy, refused)
+        yield Step(
+            "a parcel: to the stores", press("pack", kilobytes="20"), Fact(stores, both, replaced, _with_scroll(rich))
+        )
+        yield Step("the cache forgets", press("flush"), Fact(stores, get, (), _with_scroll(rich)))
+        yield Step("look: durable still has it", me.look, Fact(stores, refill, (), _with_scroll(rich)))
+        yield Step("look: the cache has it again", me.look, Fact(stores, get, (), _with_scroll(rich)))
         self._restart()
-        yield Step("the application restarted", self._read, Fact(stores, (get if survives else refill) + ask, (), user))
+        yield Step(
+            "the application restarted",
+            me.look,
+            Fact(stores, (get if survives else refill) + ask, (), _with_scroll(rich)),
+        )
+        yield Step("two tabs race: both win", self._race, Fact(stores, get, (), _with_scroll(raced)))
+        yield Step("the durable store stops", press("stop"), Fact(stores, get, (), _with_scroll(raced)))
+        yield Step("look: the cache has it", me.look, Fact(stores, get, (), _with_scroll(raced)))
+        yield Step(
+            "an apple: 503, nothing changed",
+            press("put", 503, name="apple", pieces="1"),
+            Fact(stores, (*get, PUT_DURABLE, GET_DURABLE), (), _with_scroll(raced)),
+        )
+        yield Step("the durable store starts", press("start"), Fact(None))
+        other.press("sign-in")
+        other.choose("ada")
+        yield Step(
+            "another browser signs in",
+            other.follow,
+            Fact(cookie, listed + both, data, ("csrf", "mark", "user"), "new"),
+        )
+        yield Step("my sessions: both", lambda: self._listed(2), Fact(stores, get + ask, (), _with_scroll(raced)))
+        yield Step("end all others", press("revoke"), Fact(stores, get + ask + listed, (), _with_scroll(raced)))
+        yield Step("the other browser: signed out", other.look, none)
+        yield Step("my sessions: one", lambda: self._listed(1), Fact(stores, get + ask, (), _with_scroll(raced)))
         self._copy()
-        yield Step("log out: gone everywhere", self._do("logout"), out)
-        yield Step("the copied cookie: out is out", self._read_copied, refused)
-        yield Step("a new note, a new session", self._do("note"), Fact(cookie, (), data, small, "new"))
-        bound = Fact(cookie, listed + both, data, ("note", "user"), "new")
-        yield Step("log in: bound, all in the cookie", self._do("login"), bound)
+        yield Step(
+            "sign out: gone everywhere",
+            press("sign-out"),
+            Fact(nowhere, get + both + listed, ("delete data", "delete reference"), id="none"),
+        )
+        yield Step("the copied cookie: out is out", self._look_with_copy, refused)
+        yield Step(
+            "a new apple, a new session", press("put", name="apple", pieces="1"), Fact(cookie, (), data, small, "new")
+        )
+        me.press("sign-in")
+        me.choose("grace")
+        yield Step("signed in: bound, in the cookie", me.follow, Fact(cookie, listed + both, data, mine, "new"))
         self._copy()
-        yield Step("log out again", self._do("logout"), out)
-        yield Step("the copy with all in it: refused", self._read_copied, none)
-        yield Step("another note, a new session", self._do("note"), Fact(cookie, (), data, small, "new"))
-        yield Step("a forged cookie: as good as none", self._read_forged, none)
-        yield Step("let it end in 5 seconds", self._do("expire"), Fact(cookie, both, data, small, "new"))
+        yield Step(
+            "sign out again",
+            press("sign-out"),
+            Fact(nowhere, both + listed, ("delete data", "delete reference"), id="none"),
+        )
+        yield Step("the copy with all in it: refused", self._look_with_copy, none)
+        yield Step(
+            "another apple, a new session", press("put", name="apple", pieces="1"), Fact(cookie, (), data, small, "new")
+        )
+        yield Step("a forged cookie: as good as none", self._look_with_forged, none)
+        yield Step("let it end in 5 seconds", press("expire"), Fact(cookie, both, data, small, "new"))
         self._ahead += SECONDS_TO_LIVE + 1
-        yield Step("6 seconds later: it is over", self._read, Fact(nowhere, (), ("delete data",), id="none"))
+        yield Step("6 seconds later: it is over", me.look, Fact(nowhere, (), ("delete data",), id="none"))
 
     def _start(self) -> None:
         port = self._running.enter_context(serving(self._servers, self._key, self.log, self.clock))
-        self.visitor.port = port
+        self.visitor.port = self.other.port = port
 
     def _restart(self) -> None:
         self._running.close()
         self._start()
 
-    def _read(self) -> None:
-        self.visitor.send("GET")
+    def _press(self, action: str, status: int = 303, **form: str) -> Callable[[], object]:
+        return lambda: self.visitor.press(action, status, **form)
 
-    def _do(self, action: str) -> Callable[[], object]:
-        return lambda: self.visitor.send("POST", {"action": action, "text": "buy milk"})
+    def _race(self) -> None:
+        """Press a button in two tabs at once, then look."""
+        form = {"csrf": self.visitor.token(), "action": "race", "race": "tour"}
+        with ThreadPoolExecutor(2) as tabs:
+            for tab in [tabs.submit(self.visitor.post, form) for _ in range(2)]:
+                tab.result()
+        self.visitor.look()
+
+    def _listed(self, expected: int) -> None:
+        """Look at my sessions, which must be so many."""
+        listed = self.visitor.look("/sessions").count('<tr><th scope="row">') + 1  # this very session's row is marked
+        if listed != expected:
+            raise UnexpectedResponseError(f"{listed} sessions are listed instead of {expected}")
 
     def _copy(self) -> None:
         self._copied = dict(self.visitor.cookies)
 
-    def _read_copied(self) -> None:
-        self.visitor.send("GET", cookies=self._copied)
+    def _look_with_copy(self) -> None:
+        self.visitor.look(cookies=self._copied)
 
-    def _read_forged(self) -> None:
+    def _look_with_forged(self) -> None:
         value = self.visitor.cookies[INLINE]
         middle = len(value) // 2
         other = "A" if value[middle] != "A" else "B"
-        self.visitor.send("GET", cookies={INLINE: value[:middle] + other + value[middle + 1 :]})
+        self.visitor.look(cookies={INLINE: value[:middle] + other + value[middle + 1 :]})
 
 
 def walk(servers: Servers, out: TextIO = sys.stdout) -> int:
     """Take the tour; returns the exit status: 0 if everything was as it must be, else 1."""
     paint = Paint(out)
-    print(f"Holdall's tour. Cache: {servers.labels.cache}. Durable: {servers.labels.durable}.\n", file=out)
+    cache, durable, framework = servers.labels
+    print(f"Holdall's tour of {framework}. Cache: {cache}. Durable: {durable}.\n", file=out)
     print(paint("1", _row("", "step", "it is in", "cookie", "store commands", "traffic", "time", "it holds")), file=out)
     failures = 0
     taken = 0
@@ -258,7 +356,7 @@ def walk(servers: Servers, out: TextIO = sys.stdout) -> int:
                 _commands(actual) or "-",
                 in_bytes(sum(ran.size for ran in trace.commands)) if actual.commands else "-",
                 f"{trace.micros / 1000:.1f} ms",
-                ", ".join(item.key for item in trace.items or ()) or "-",
+                ", ".join(item.key for item in trace.items) or "-",
             )
             print(paint("31", line) if wrong else line, file=out)
             for message in _indented("the log says:", lines):
@@ -300,9 +398,13 @@ class Paint:
         return f"\x1b[{code}m{text}\x1b[0m" if self._on else text
 
 
+def _with_scroll(keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted((*keys, "scroll")))
+
+
 def _row(number: str, *cells: str) -> str:
     step, place, cookie, commands, traffic, took, holds = (*cells, *[""] * (7 - len(cells)))
-    return f"{number:>2}  {step:<32} {place:<8} {cookie:<9} {commands:<46} {traffic:>8} {took:>8}  {holds}".rstrip()
+    return f"{number:>2}  {step:<32} {place:<8} {cookie:<9} {commands:<57} {traffic:>8} {took:>8}  {holds}".rstrip()
 
 
 def _indented(mark: str, lines: list[str]) -> list[str]:

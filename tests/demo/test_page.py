@@ -16,6 +16,7 @@ from examples.demo.command import serve
 from examples.demo.page import Labels
 from examples.demo.serving import HOST, Servers, listen, serving
 from examples.demo.tour import Visitor
+from examples.demo.views import PAGES
 from examples.demo.watch import INLINE, REFERENCE, Log, read_set_cookie, session_cookies
 
 
@@ -76,99 +77,152 @@ class Outline(HTMLParser):
 
 def test_first_visit(visitor: Visitor) -> None:
     """The first visit shows that there is no session, and starts none."""
-    shown = visitor.send("GET")
-    assert "There is no session." in shown
+    assert "There is no session." in visitor.look()
     assert visitor.cookies == {}
 
 
 def test_small_things_ride_in_the_cookie(visitor: Visitor) -> None:
-    """After a note the page shows it, lights up the cookie, and says that no store was asked."""
-    visitor.send("POST", {"action": "note", "text": "feed the cat"})
-    shown = visitor.send("GET")
+    """An apple rides in the cookie: it is lit up, the page says so, and no store is asked."""
+    visitor.press("put", name="an apple", pieces="3")
+    shown = visitor.follow(200)
     assert list(visitor.cookies) == [INLINE]
-    assert "feed the cat" in shown
+    assert "an apple" in shown
     assert 'class="tier cookie lit" aria-current="true"' in shown
     assert "A session began." in shown
     assert "Put durable" not in shown
 
 
 def test_big_things_go_to_the_stores(visitor: Visitor) -> None:
-    """After 20 KB the page lights up both stores, and shows the commands in their order."""
-    visitor.send("POST", {"action": "draft"})
-    shown = visitor.send("GET")
+    """With a parcel both stores are lit up, and the commands are shown in their order."""
+    visitor.press("pack", kilobytes="20")
+    shown = visitor.follow(200)
     assert list(visitor.cookies) == [REFERENCE]
     assert 'class="tier cache lit"' in shown
     assert 'class="tier durable lit"' in shown
-    assert re.search(r"Put durable 20\.\d&nbsp;KB.*Put cache 20\.\d&nbsp;KB", shown)
+    assert re.search(r"Put durable 20\.\d&nbsp;KB.*Put cache 20\.\d&nbsp;KB", shown, re.DOTALL)
+
+
+Press = tuple[str, dict[str, str]]
+PUT: Press = ("put", {"name": "apple", "pieces": "1"})
+PACK: Press = ("pack", {"kilobytes": "20"})
 
 
 @pytest.mark.parametrize(
-    ("actions", "news"),
+    ("presses", "news"),
     [
-        (["logout"], "That started none, and cost nothing."),
-        (["count", "count"], "Still small."),
-        (["count", "login"], "It has a new id."),
-        (["draft", "login"], "It is too big for the cookie"),
-        (["draft", "count"], "It was written."),
-        (["draft", "unpack", "login"], "It came back to the cookie."),
-        (["draft", "quick"], "A quick write."),
-        (["draft", "forget"], "The cache lost it."),
-        (["album", "logout"], "It ended."),
-        (["count", "expire"], "It has a new id."),
+        ([PUT, PUT], "Still small."),
+        ([PACK, PUT], "It was written."),
+        ([PUT, ("unpack", {})], "Nothing changed."),
+        ([PACK, ("quick", {})], "A quick write."),
+        ([PACK, ("flush", {})], "The cache lost everything."),
+        ([PUT, PACK], "It moved to the stores."),
+        ([PACK, ("sign-out", {})], "It ended."),
+        ([PUT, ("expire", {})], "It has a new id."),
+        ([PACK, ("expire", {})], "It is too big for the cookie"),
+        ([PACK, ("unpack", {}), ("expire", {})], "It came back to the cookie."),
+        ([("copy", {})], "There was nothing to copy."),
+        ([PUT, ("copy", {}), ("replay", {})], "The copy opened the session."),
+        ([PACK, ("copy", {}), ("sign-out", {}), ("replay", {})], "The copy opened nothing."),
     ],
 )
-def test_news(visitor: Visitor, actions: list[str], news: str) -> None:
+def test_news(visitor: Visitor, presses: list[Press], news: str) -> None:
     """After every action the page says in words what became of the session."""
-    for action in actions:
-        visitor.send("POST", {"action": action})
-        shown = visitor.send("GET")
-    assert news in shown
+    for action, form in presses:
+        visitor.press(action, 303, **form)
+    assert news in visitor.follow(200)
 
 
 def test_looking_again(visitor: Visitor) -> None:
-    """A page view that follows a page view says that nothing but looking was done."""
-    visitor.send("POST", {"action": "count"})
-    visitor.send("GET")
-    assert "You only looked." in visitor.send("GET")
-
-
-def test_its_time_is_over(servers: Servers) -> None:
-    """A session that reached its end is gone at the next page view, which says why."""
-    ahead = 0.0
-    visitor = Visitor()
-    with serving(servers, generate_key(), Log(), lambda: time.time() + ahead) as visitor.port:
-        visitor.send("POST", {"action": "expire"})
-        assert "ends in <span" in visitor.send("GET")
-        ahead = 6.0
-        assert "Its time was over." in visitor.send("GET")
-    assert visitor.cookies == {}
+    """A page view that follows no action says that nothing but looking was done."""
+    visitor.press("put", name="apple", pieces="1")
+    assert "You only looked." in visitor.look()
 
 
 def test_taking_one_thing_out(visitor: Visitor) -> None:
-    """The button beside a value takes that one out, and leaves the others."""
-    visitor.send("POST", {"action": "note", "text": "feed the cat"})
-    visitor.send("POST", {"action": "count"})
-    visitor.send("POST", {"action": "drop", "key": "note"})
-    shown = visitor.send("GET")
-    assert "feed the cat" not in shown
-    assert 'value="count"' in shown
+    """The button beside a thing takes that one out, and leaves the others."""
+    visitor.press("put", name="apple", pieces="1")
+    visitor.press("put", name="pear", pieces="1")
+    visitor.press("drop", key="thing apple")
+    shown = visitor.look("/basket")
+    assert "Take out apple" not in shown
+    assert "Take out pear" in shown
+
+
+@pytest.mark.parametrize(
+    ("action", "form", "status"),
+    [
+        ("put", {"name": " ", "pieces": "1"}, 400),
+        ("put", {"name": "apple", "pieces": "-1"}, 400),
+        ("pack", {"kilobytes": "99999"}, 400),
+        ("revoke", {}, 403),
+        ("explode", {}, 400),
+    ],
+)
+def test_what_makes_no_sense(visitor: Visitor, action: str, form: dict[str, str], status: int) -> None:
+    """A form that makes no sense, or that nobody may send now, is refused and changes nothing."""
+    visitor.press(action, status, **form)
+    assert visitor.cookies == {}
+
+
+def test_a_basket_that_is_too_heavy(visitor: Visitor) -> None:
+    """What would weigh more than the stores may take is refused before anything is written."""
+    visitor.press("pack", kilobytes="15000")
+    visitor.press("pack", 413, kilobytes="1")
+    assert "parcel 2" not in visitor.look("/basket")
+
+
+def test_forged_forms(visitor: Visitor) -> None:
+    """A form without the session's token is refused, and so is one from another site."""
+    visitor.press("put", name="apple", pieces="1")
+    visitor.post({"action": "sign-out", "csrf": "guessed"}, 403)
+    connection = http.client.HTTPConnection(HOST, visitor.port, timeout=60)
+    connection.request("POST", "/do", "action=put&name=pear&pieces=1", {"Origin": "http://elsewhere.example"})
+    assert connection.getresponse().status == 403
+    connection.close()
+    assert "apple" in visitor.look("/basket")
+
+
+@pytest.mark.parametrize(
+    "query", ["", "code=guessed", "state=guessed&code=guessed", "state=%C3%A9&error=access_denied"]
+)
+def test_forged_sign_ins(visitor: Visitor, query: str) -> None:
+    """Whoever comes back with anything but what was begun in this browser is not signed in."""
+    visitor.press("sign-in")
+    visitor.location = f"/signed-in?{query}"
+    visitor.follow(400)
+    assert "Not signed in" in visitor.look()
+
+
+def test_a_sign_in_counts_once(visitor: Visitor) -> None:
+    """The address that signed somebody in signs nobody in when it is opened again, here or elsewhere."""
+    visitor.press("sign-in")
+    visitor.choose("ada")
+    address = visitor.location
+    visitor.follow()
+    visitor.location = address
+    visitor.follow(400)
+    stranger = Visitor()
+    stranger.port, stranger.location = visitor.port, address
+    stranger.follow(400)
+    assert "Not signed in" in stranger.look()
 
 
 def test_values_are_escaped(visitor: Visitor) -> None:
     """Whatever a value says, it is text on the page and never markup."""
-    text = "</td><script>alert(1)</script>\"'&$title"
-    visitor.send("POST", {"action": "note", "text": text})
-    shown = visitor.send("GET")
-    assert "&lt;/td&gt;&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;$title" in shown
-    assert len(Outline(shown).all("script")) == 1  # the page's own
-    assert "a &lt;file&gt;" in shown
+    visitor.press("put", name="</td><script>alert(1)</script>\"'&$title", pieces="1")
+    for path in PAGES:
+        shown = visitor.look(path)
+        assert len(Outline(shown).all("script")) == 1  # the page's own
+        assert "<script>alert" not in shown
+    assert "&lt;/td&gt;&lt;script&gt;alert(1)&lt;/script&gt;&#34;&#39;&amp;$title" in visitor.look("/basket")
+    assert "a &lt;file&gt;" in visitor.look()
 
 
 def test_page_is_sound(visitor: Visitor) -> None:
     """Every element is closed, every field has a label, no id is used twice, and nothing is fetched from elsewhere."""
-    for action in ("count", "draft", "logout"):
-        visitor.send("POST", {"action": action})
-        outline = Outline(visitor.send("GET"))
+    visitor.press("pack", kilobytes="20")
+    for path in PAGES:
+        outline = Outline(visitor.look(path))
         assert outline.open == []
         ids = [attributes["id"] for _, attributes in outline.elements if "id" in attributes]
         assert len(ids) == len(set(ids))
@@ -205,16 +259,16 @@ def test_contrast(scheme: int) -> None:
 
 
 def test_forms_lead_back_to_the_page(visitor: Visitor) -> None:
-    """A form is answered by 303 to the page, so that reloading does not send it again."""
-    response = fetch(visitor, "POST", "/", "action=count")
-    assert response.status == 303
-    assert response.headers["Location"] == "/"
-    assert response.headers["Set-Cookie"].startswith(INLINE)
+    """A form is answered by 303 to the page that it is on, so that reloading does not send it again."""
+    visitor.press("put", name="apple", pieces="1", page="/basket")
+    assert visitor.location.startswith("/basket?after=")
+    visitor.press("put", name="apple", pieces="1", page="http://elsewhere.example/")
+    assert visitor.location.startswith("/?after=")
 
 
 def test_looking_changes_nothing(visitor: Visitor) -> None:
     """An action in the address of a GET does nothing: whatever changes something is a POST."""
-    response = fetch(visitor, "GET", "/?action=count")
+    response = fetch(visitor, "GET", "/?action=put&name=apple&pieces=1")
     assert response.status == 200
     assert response.headers["Set-Cookie"] is None
 
@@ -235,8 +289,9 @@ def test_assets_leave_the_session_alone(visitor: Visitor) -> None:
         ("GET", "/../command.py", None, 404),
         ("DELETE", "/", None, 405),
         ("POST", "/demo.css", "", 405),
-        ("POST", "/", "action=explode", 400),
-        ("POST", "/", "", 400),
+        ("POST", "/", "", 405),
+        ("POST", "/do", "action=put&name=apple&pieces=1", 403),
+        ("POST", "/do", "", 400),
     ],
 )
 def test_what_is_refused(visitor: Visitor, method: str, path: str, body: str | None, status: int) -> None:
