@@ -12,6 +12,11 @@ settings.register_profile("any speed", settings(), deadline=None, suppress_healt
 settings.load_profile("any speed")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what `hatch run screenshots` says."""
+    parser.addoption("--screenshots", action="store_true", help="rewrite the pictures of the demo in docs/")
+
+
 @pytest.fixture(scope="session")
 def memcached_server() -> Iterator[servers.MemcachedServer]:
     """A memcached for the whole session."""
