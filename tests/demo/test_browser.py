@@ -242,12 +242,35 @@ def test_by_keyboard_alone(demos: dict[str, Running]) -> None:
     page.keyboard.type("pear")
     page.keyboard.press("Enter")
     says(page, "A session began.")
+    for name, heading in (("Sign in", "Who are you?"), ("Grace", "My sessions"), ("Break things", "Break things")):
+        tab_to(page, name)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_have_text(heading)
+    tab_to(page, "Copy the cookie")
+    page.keyboard.press("Space")
+    says(page, "The cookie is copied.")
+    tab_to(page, "Sign out")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Not signed in")).to_be_visible()
     page.context.close()
 
 
-@pytest.mark.skipif("not config.getoption('screenshots')", reason="hatch run screenshots makes them")
-def test_pictures(demos: dict[str, Running]) -> None:
-    """The pictures of the documentation are of the demo as it is."""
+def tab_to(page: Page, name: str) -> None:
+    """Press Tab until an element whose words begin so has the focus, which is seen wherever it is on the way."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        words, outline = page.evaluate(
+            "[document.activeElement.textContent.trim(), getComputedStyle(document.activeElement).outlineStyle]"
+        )
+        assert outline != "none", f"nobody sees that {words!r} has the focus"
+        if words.startswith(name):
+            return
+    raise AssertionError(f"Tab never came to {name!r}")
+
+
+def test_pictures(demos: dict[str, Running], tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """The documentation's pictures are of the demo as it is: `hatch run screenshots` has this test write them there."""
+    folder = DOCS if request.config.getoption("screenshots") else tmp_path
     page = demos["flask"].open()
     put(page, "a pair of boots")
     pack(page, 20)
@@ -255,14 +278,14 @@ def test_pictures(demos: dict[str, Running]) -> None:
     put(page, "a tent")
     pack(page, 20)
     go(page, "Session")
-    page.screenshot(path=DOCS / "demo.png")
+    page.screenshot(path=folder / "demo.png")
     go(page, "Break things")
     press(page, "Race two tabs")
     says(page, "Both tabs won.")
-    page.screenshot(path=DOCS / "demo-race.png")
+    page.screenshot(path=folder / "demo-race.png")
     dark = demos["flask"].open(narrow=True, dark=True)
     put(dark, "a pair of boots")
     go(dark, "Session")
-    dark.screenshot(path=DOCS / "demo-narrow.png")
+    dark.screenshot(path=folder / "demo-narrow.png")
     page.context.close()
     dark.context.close()
