@@ -941,8 +941,8 @@ DEFECTS = [
         (PRINCIPALS, "return self._remember(entries, _name(sid), now)", "return None"),
         (
             PRINCIPALS,
-            'cannot be asked, it goes on: %s", error)\n            return None',
-            'cannot be asked, it goes on: %s", error)\n            raise SessionUnavailable("nobody asked") from error',
+            '"revocation", error, tier=Tier.DURABLE)\n            return None',
+            '"revocation", error, tier=Tier.DURABLE)\n            raise SessionUnavailable("nobody asked") from error',
         ),
     ),
     _defect(

@@ -32,7 +32,7 @@ class Options(ManagerOptions, total=False):
     cookie_only_threshold: int
 
 
-_NO_SETTINGS = {"session_class", "on_receipt", "clock", "random"}
+_NO_SETTINGS = {"session_class", "on_receipt", "on_event", "clock", "random"}
 SETTINGS: Mapping[str, str] = MappingProxyType(
     {name: f"HOLDALL_{name.upper()}" for name in sorted(Options.__optional_keys__ - _NO_SETTINGS)}
     | {"cookie_key": "HOLDALL_KEY"}
