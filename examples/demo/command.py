@@ -35,7 +35,7 @@ def choose_servers(arguments: argparse.Namespace, folder: Path) -> Servers:
     labels = Labels(cache_label, durable_label, FRAMEWORKS[arguments.framework])
     client = os.environ.get("HOLDALL_DEMO_GOOGLE_ID"), os.environ.get("HOLDALL_DEMO_GOOGLE_SECRET")
     google = (client[0], client[1]) if client[0] and client[1] else None
-    return Servers(cache, durable, labels, arguments.framework, google)
+    return Servers(cache, durable, labels, arguments.framework, google, arguments.metrics)
 
 
 class Short(logging.Formatter):
@@ -71,6 +71,7 @@ def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--framework", choices=FRAMEWORKS, default="wsgi", help="what serves it (default: wsgi)")
     parser.add_argument("--port", type=int, help="the port on 127.0.0.1 (default: 8000 if free, else any)")
+    parser.add_argument("--metrics", type=int, metavar="PORT", help="serve metrics for Prometheus there, too")
     parser.add_argument("--tour", action="store_true", help="walk through the story without a browser, and check it")
     parser.add_argument("--memcached", metavar="HOST:PORT", help="a memcached as cache (default: memory)")
     parser.add_argument("--datastore", metavar="PROJECT", help="Cloud Datastore as durable tier (default: SQLite)")

@@ -64,6 +64,7 @@ def make(parts: Parts) -> Starlette:
         stores=parts.stores,
         eager=False,
         clock=parts.clock,
+        on_event=parts.on_event,
         on_receipt=parts.on_receipt,
         store_budget=parts.store_budget,
     )

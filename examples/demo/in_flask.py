@@ -17,6 +17,7 @@ def make(parts: Parts) -> Flask:
         app,
         stores=parts.stores,
         clock=parts.clock,
+        on_event=parts.on_event,
         on_receipt=parts.on_receipt,
         store_budget=parts.store_budget,
     )

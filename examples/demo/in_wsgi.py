@@ -38,6 +38,7 @@ def make(parts: Parts) -> "WSGIApplication":
         parts.key,
         stores=parts.stores,
         clock=parts.clock,
+        on_event=parts.on_event,
         on_receipt=parts.on_receipt,
         store_budget=parts.store_budget,
     )

@@ -9,10 +9,11 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any, NamedTuple
 
 import uvicorn
+from holdall import Event
 from holdall_stores import Stores
 from waitress.server import create_server
 from waitress.wasyncore import close_all, loop
@@ -40,6 +41,8 @@ class Servers(NamedTuple):
     framework: str = "wsgi"
     google: tuple[str, str] | None = None
     """The client id and secret to sign in with at Google; None for the provider that comes with the demo."""
+    metrics: int | None = None
+    """The port at which Prometheus may scrape metrics; None for no metrics."""
 
 
 @contextmanager
@@ -56,9 +59,10 @@ def serving(
         watched = WatchedStores(stores)
         demo = Demo(origin, log=log, stores=watched, clock=clock, sign_in=sign_in, labels=servers.labels)
         # Only what is asked for is imported: the others need not be installed.
-        made = importlib.import_module(f".in_{servers.framework}", __package__).make(Parts(demo, key, watched, clock))
+        make = importlib.import_module(f".in_{servers.framework}", __package__).make
         try:
-            with _wsgi(Provider(issuer, *client, redirect_uri), provider_socket):
+            with _metrics(servers.metrics) as on_event, _wsgi(Provider(issuer, *client, redirect_uri), provider_socket):
+                made = make(Parts(demo, key, watched, clock, on_event))
                 if servers.framework == "asgi":
                     with _asgi(WatchedASGI(made, log, demo.unavailable), demo_socket):
                         yield _port(demo_socket)
@@ -67,6 +71,18 @@ def serving(
                         yield _port(demo_socket)
         finally:
             stores.close()
+
+
+@contextmanager
+def _metrics(port: int | None) -> Iterator[Callable[[Event], None] | None]:
+    """Serve metrics, if that is asked for; yields what is to be told of events."""
+    if port is None:
+        yield None
+        return
+    from holdall_stores.telemetry import PrometheusTelemetry
+
+    with closing(PrometheusTelemetry(port)) as telemetry:
+        yield telemetry
 
 
 @contextmanager
