@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from holdall import generate_key
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from examples.demo.page import Labels, in_bytes
-from examples.demo.serving import FRAMEWORKS, HOST, Servers, serving
+from examples.demo.serving import FRAMEWORKS, HOST, Servers
 from examples.demo.views import PAGES
 from examples.demo.watch import Log, Place
+from tests.demo.support import running
 
 CHROMIUM = shutil.which("chromium")
 PATIENCE = 60_000  # milliseconds
@@ -67,15 +67,15 @@ def browser() -> Iterator[Browser]:
 def demos(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Running]]:
     """The demo in every framework."""
     with ExitStack() as stack:
-        running = {}
+        demos = {}
         for framework, name in FRAMEWORKS.items():
             durable = f"sqlite:///{tmp_path_factory.mktemp(framework) / 'demo.sqlite3'}"
             labels = Labels("the memory of this process", "SQLite, in a temporary folder", name)
             log = Log()
             servers = Servers("memory://", durable, labels, framework)
-            port = stack.enter_context(serving(servers, generate_key(), log, time.time))
-            running[framework] = Running(browser, port, log)
-        yield running
+            port = stack.enter_context(running(servers, log, time.time))
+            demos[framework] = Running(browser, port, log)
+        yield demos
 
 
 def go(page: Page, name: str) -> None:

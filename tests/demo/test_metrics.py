@@ -4,12 +4,12 @@ import time
 from pathlib import Path
 
 import pytest
-from holdall import generate_key
 
 from examples.demo.page import Labels
-from examples.demo.serving import FRAMEWORKS, Servers, serving
+from examples.demo.serving import FRAMEWORKS, Servers
 from examples.demo.tour import Visitor
 from examples.demo.watch import Log
+from tests.demo.support import running
 from tests.servers import free_port
 from tests.stores.prometheus import prometheus
 
@@ -24,7 +24,7 @@ def test_prometheus_sees_what_the_buttons_do(tmp_path: Path, framework: str) -> 
     servers = Servers("memory://", durable, Labels("memory", "SQLite"), framework, metrics=port)
     visitor = Visitor()
     with (
-        serving(servers, generate_key(), Log(), time.time) as visitor.port,
+        running(servers, Log(), time.time) as visitor.port,
         prometheus(tmp_path, f"127.0.0.1:{port}") as server,
     ):
         visitor.press("pack", kilobytes="20")

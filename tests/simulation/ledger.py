@@ -454,8 +454,11 @@ class Ledger:
             ):
                 raise BrokenPromiseError(f"{life.name} {what}, and is live, though its principal's list was asked")
 
-    def listed(self, principal: str, labels: set[str | None], begin: int) -> None:
-        """Judge what a request that began at a tick was told of a principal's sessions, by their labels."""
+    def listed(self, principal: str, labels: set[str | None], begin: int, clock: float) -> None:
+        """Judge what a request that began at a tick was told of a principal's sessions, by their labels.
+
+        `clock`: what the clock of its process says.
+        """
         for label in labels:
             lives = [life for life in self.lives.values() if life.label == label]
             if not any(life.principal == principal for life in lives):
@@ -468,7 +471,7 @@ class Ledger:
                 and life.bound_at < begin
                 and life.label not in labels
                 and self.is_certain(life)
-                and self.time + self.spread < life.earliest_end
+                and max(self.time + self.spread, clock) < life.earliest_end
             ):
                 raise BrokenPromiseError(f"{life.name} is bound, and not on the list")
 

@@ -419,9 +419,9 @@ class Simulation:
         until = request.clock + SLIDE if request.slides else None
         status = 500 if request.fails else 200
         try:
-            headers = yield from _steps(
-                exchange.commit(status=status, headers=[], expiration_ts=until, refresh=request.slides)
-            )
+            flow = exchange.commit(status=status, headers=[], expiration_ts=until, refresh=request.slides)
+            self._note_end(exchange)  # which may be stored, whatever becomes of its process
+            headers = yield from _steps(flow)
         except SessionUnavailable:
             self._note_held_back(exchange, request)
             self._tell(f"request {request.number}: unknown whether it is saved: 503")
@@ -463,7 +463,7 @@ class Simulation:
             self._tell(f"request {request.number} cannot list {request.principal}'s sessions")
             return
         self._tell(f"request {request.number} lists those that began with requests {[one.label for one in listed]}")
-        self.ledger.listed(request.principal, {one.label for one in listed}, request.begin)
+        self.ledger.listed(request.principal, {one.label for one in listed}, request.begin, manager.clock())
 
     def _refusal(self, manager: SessionManager) -> Refusal:
         return Refusal(self.ledger.tick, tuple(process.latest for process in self.processes), manager)

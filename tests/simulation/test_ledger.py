@@ -432,7 +432,7 @@ class TestListed:
     """A principal's list has those of their sessions that are live, and no other."""
 
     def listed(self, book: Book, *labels: str, principal: str = "ada") -> None:
-        book.ledger.listed(principal, {*labels}, book.tick())
+        book.ledger.listed(principal, {*labels}, book.tick(), book.ledger.time)
 
     def test_bound(self, book: Book) -> None:
         book.bind("a").label = "1"
