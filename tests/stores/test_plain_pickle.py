@@ -4,6 +4,7 @@ import collections
 import datetime
 import decimal
 import io
+import itertools
 import os
 import pickle
 import pickletools
@@ -19,9 +20,11 @@ from hypothesis import strategies as st
 
 # What Python 3 writes in protocol 2 for these is what Python 2 writes for its unicode, long and so on.
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+KEYS: st.SearchStrategy[Any] = st.none() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text()
+KEYS |= st.tuples(st.booleans() | st.integers(0, 2**32 - 1) | st.text())
 PLAIN = st.recursive(
     LEAVES,
-    lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(LEAVES | st.tuples(LEAVES), inner),
+    lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(KEYS, inner),
     max_leaves=30,
 )
 
@@ -158,6 +161,7 @@ BOMBS = {
     "a string longer than all": b"\x80\x02T\xff\xff\xff\x7f.",
     "a string of negative length": b"\x80\x02T\xff\xff\xff\xffx.",
     "a huge number": b"\x80\x02\x8b\xff\xff\x0f\x00" + b"\xff" * 1_000_000 + b".",
+    "a huge number, shared": b"\x80\x02](\x8b\xe8\x03\x00\x00" + b"\x7f" * 1000 + b"q\x00" + b"h\x00" * 490_000 + b"e.",
     "over a megabyte": pickle.dumps("x" * 1_000_001, 2),
 }
 
@@ -170,6 +174,28 @@ def test_bombs(data: bytes) -> None:
     except NotPlainError:
         return
     assert len(repr(value)) < 100
+
+
+LONGS = [b"\x8a\x0a" + (number * (2**61 - 1)).to_bytes(10, "little", signed=True) for number in range(1, 10_000)]
+PAIRS = [bytes(part) for part in itertools.product(*[(254, 255)] * 12)]
+COLLISIONS = {
+    "integers of one hash": [*LONGS],
+    "tuples of one hash": [b"(" + b"".join(b"J" + struct.pack("<i", n - 256) for n in pair) + b"t" for pair in PAIRS],
+    "tuples of floats": [b"G" + struct.pack(">d", 2.0 ** (61 * n)) + b"\x85" for n in range(3)],
+}
+
+
+@pytest.mark.parametrize("keys", COLLISIONS.values(), ids=COLLISIONS)
+def test_keys_of_one_hash(keys: list[bytes]) -> None:
+    """A dict whose keys were chosen to have one hash is refused before any time is spent on it."""
+    with pytest.raises(NotPlainError):
+        loads(b"\x80\x02}(" + b"".join(key + b"N" for key in keys) + b"u.")
+
+
+def test_keys_that_are_common() -> None:
+    """Keys that applications have are read: texts, numbers, and tuples of these."""
+    value = {1: "a", -1: "b", 2.5: "c", 2**63: "d", ("x", 7): "e", (None, True): "f"}
+    assert loads(pickle.dumps(value, 2)) == value
 
 
 def test_large() -> None:

@@ -21,8 +21,9 @@ class NotPlainError(ValueError):
 def loads(data: bytes, most_bytes: int = 1_000_000) -> Any:
     """Return the value of a pickle: None, bool, int, float, str, list, tuple and dict, nested up to 100 deep.
 
-    Strings of Python 2 become str where they are UTF-8, else bytes. Raises `NotPlainError` for anything else, for more
-    than `most_bytes` bytes, and for what would be more than that if nothing in it were shared.
+    Strings of Python 2 become str where they are UTF-8, else bytes. The key of a dict is no integer of more than 64
+    bits, and as a tuple it has no floats, and only integers from 0 to 2**32 - 1. Raises `NotPlainError` for anything
+    else, for more than `most_bytes` bytes, and for what would be more than that if nothing in it were shared.
     """
     if len(data) > most_bytes:
         raise NotPlainError("too large")
@@ -167,9 +168,22 @@ _OPCODES: dict[bytes, Callable[[_Reader], None]] = {
 
 
 def _may_be_key(value: Any) -> bool:
-    """Tell whether a value may be the key of a dict; of a tuple in tuples not even the hash is to be asked for."""
+    """Tell whether a value may be the key of a dict; of a tuple in tuples not even the hash is to be asked for.
+
+    Numbers have hashes that anybody can compute. Many keys of one hash would make a dict take time that grows with the
+    square of their number: so integers have 64 bits at most, of which nine share a hash, and those in tuples, where
+    such sets multiply, are small and not negative.
+    """
     kind = type(value)
-    return kind in _LEAVES or (kind is tuple and _LEAVES.issuperset(map(type, value)))
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**64
+    return kind in _LEAVES or (kind is tuple and all(map(_may_be_in_key, value)))
+
+
+def _may_be_in_key(value: Any) -> bool:
+    if isinstance(value, int):
+        return 0 <= value < 2**32
+    return isinstance(value, (str, bytes)) or value is None
 
 
 def _measure(value: Any, most_bytes: int) -> None:
@@ -180,7 +194,7 @@ def _measure(value: Any, most_bytes: int) -> None:
         below: list[Any] = []
         for each in level:
             kind = type(each)
-            left -= 1 + (len(each) if kind in (str, bytes) else 0)
+            left -= 1 + (len(each) if kind in (str, bytes) else each.bit_length() // 8 if kind is int else 0)
             if kind is dict:
                 below += [*each, *each.values()]
             elif kind in (list, tuple):
