@@ -2,10 +2,12 @@
 
 import itertools
 import logging
+from datetime import timedelta
 
 import pytest
 from holdall import Session
 from holdall.cookies import to_text
+from holdall.presented import Reader, choose
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +21,13 @@ def small(world: World, n: int, browser: Browser | None = None) -> str:
     browser = browser or Browser()
     world.request(lambda session: session.update(n=n), browser)
     return browser.cookies[NAME]
+
+
+def stored(world: World, n: int) -> str:
+    """Give a browser a session of its own in the stores, and return the value of its reference."""
+    browser = Browser()
+    world.request(lambda session: session.update(n=n, big=big()), browser)
+    return browser.cookies[f"{NAME}-ref"]
 
 
 def read(world: World, header: str) -> dict[str, object]:
@@ -65,6 +74,44 @@ def test_neighbours_change_nothing(neighbours: list[str], at: int) -> None:
     parts = [part for part in parts if NAME not in part]
     parts.insert(min(at, len(parts)), f" {NAME}={value} ")
     assert read(world, ";".join(parts)) == {"n": 1}
+
+
+COOKIES = World()
+GONE = World(lifetime=timedelta(seconds=1), clock=COOKIES.clock)
+OURS = {
+    NAME: [small(COOKIES, 1), small(COOKIES, 2), small(GONE, 3)],
+    f"{NAME}-ref": [stored(COOKIES, 4), stored(COOKIES, 5), stored(GONE, 6)],
+}
+COOKIES.later(seconds=2)
+WHOLE = st.sampled_from([f"{name}={value}" for name, values in OURS.items() for value in values])
+ALMOST = st.builds(
+    "".join,
+    st.tuples(
+        st.sampled_from(["", "x", '"', "__Host-", "a="]),
+        WHOLE | st.sampled_from([*OURS, "a", f"{NAME}.1", f"{NAME}=", f"{NAME}=junk", f"{NAME}-ref=2.AA"]),
+        st.sampled_from(["", '"', "=", "x", ",a=b", ".1", "\t"]),
+    ),
+)
+
+
+class Thorough(Reader):
+    """A reader without the short way."""
+
+    def open_only(self, header: str) -> None:
+        """Say nothing, so that the whole header is read."""
+
+
+@pytest.mark.requirement(24)
+@given(st.lists(st.tuples(WHOLE | ALMOST, st.sampled_from(["; ", ";", " ; ", ";;", ", "])), max_size=5))
+def test_the_short_way_says_what_the_long_one_says(cookies: list[tuple[str, str]]) -> None:
+    """What is found at once in a header with one cookie of ours is what reading the whole header finds."""
+    header = "".join(cookie + after for cookie, after in cookies).removesuffix("; ")
+    inline, reference = COOKIES.manager._inline, COOKIES.manager._reference
+    thorough = [Thorough(reader.name, reader._box, inline=reader._inline) for reader in (inline, reference)]
+    now = COOKIES.clock()
+    found = choose(header, inline, reference, now, None)
+    assert found._replace(alone=False) == choose(header, thorough[0], thorough[1], now, None)
+    assert not found.alone or (found.inline != found.reference and not found.ignored)
 
 
 def test_header_as_bytes_or_several() -> None:
