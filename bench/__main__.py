@@ -1,4 +1,5 @@
-"""What sessions cost a request, beside the peers (`beside`), on servers (`servers`), and as they grow (`growth`)."""
+"""What sessions cost a request, beside the peers (`beside`), on servers (`servers`), as they grow (`growth`), and where
+that cost lies (`profile`)."""
 
 import argparse
 import os
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import growth, recorded, report, servers
+from bench import growth, profiled, recorded, report, servers
 from bench.chart import bars
 from bench.contestants import Places
 from bench.measuring import Pace
@@ -34,7 +35,7 @@ def main() -> int:
     parser.add_argument("--docs", action="store_true", help="write the figures into docs/performance.md, and the chart")
     parser.add_argument("--check", action="store_true", help="fail if a ratio is worse than recorded, beyond the noise")
     parser.add_argument("--record", action="store_true", help="record the ratios that --check compares with")
-    parser.add_argument("what", nargs="?", choices=["beside", "servers", "growth"], default="beside")
+    parser.add_argument("what", nargs="?", choices=["beside", "servers", "growth", "profile"], default="beside")
     options = parser.parse_args()
     if options.what == "beside":
         return beside(options)
@@ -44,7 +45,10 @@ def main() -> int:
         with_docs(servers.report((1, 16), 1) if options.quick else servers.report((1, 8, 64), 3), options)
         return 0
     with running(memcached=True, datastore=True) as places:
-        with_docs(growth.report(places, quick=options.quick), options)
+        if options.what == "profile":
+            with_docs(profiled.report(places, recorded.recorded()), options)
+        else:
+            with_docs(growth.report(places, quick=options.quick), options)
     return 0
 
 

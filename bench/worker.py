@@ -31,6 +31,7 @@ from bench.contestants import (
     write,
     write_rows,
 )
+from bench.profiling import profile
 from bench.tables import TABLES
 
 _TRIES = 5
@@ -198,6 +199,9 @@ def serve(subject: Subject, orders: Any, answers: Any, clock: Clock) -> None:
                 gc.freeze()  # what the framework brought along is not scanned again and again
             case "round":
                 answer = jobs[order["name"]].round(clock)
+            case "profile":
+                job = jobs[order["name"]]
+                answer = profile(job.request, job.bare, job.cookies)
             case "forget":
                 answer = jobs.pop(order["name"], None) and "forgotten"
         answers.write(json.dumps(answer) + "\n")
