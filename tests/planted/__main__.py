@@ -4,6 +4,7 @@
 the working tree. The copies come first on the path, for child processes too, which is checked.
 """
 
+import argparse
 import itertools
 import os
 import queue
@@ -98,9 +99,15 @@ class Tree:
         os.utime(path, (second, second))
 
 
-def main(numbers: list[str]) -> int:
-    """Plant what these lines have, or all; return how many were not caught."""
-    defects = [defect for defect in DEFECTS if not numbers or str(defect.line) in numbers]
+def main() -> int:
+    """Plant what the lines of the command line have, or all; return how many were not caught."""
+    parser = argparse.ArgumentParser(prog="hatch run planted", description=__doc__)
+    lines = {defect.line for defect in DEFECTS}
+    parser.add_argument("lines", nargs="*", type=int, metavar="LINE", help="of docs/requirements.md; without any, all")
+    chosen = parser.parse_args().lines
+    if unknown := set(chosen) - lines:
+        parser.error(f"no defect is planted for {sorted(unknown)}: there are {sorted(lines)}")
+    defects = [defect for defect in DEFECTS if not chosen or defect.line in chosen]
     with tempfile.TemporaryDirectory(prefix="holdall-planted-") as folder:
         trees: queue.Queue[Tree] = queue.Queue()
         for number in range(_AT_ONCE):
@@ -145,4 +152,4 @@ def _judged(run: Run) -> tuple[bool, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(min(main(sys.argv[1:]), 1))
+    sys.exit(min(main(), 1))

@@ -420,6 +420,9 @@ def answering(*pieces: bytes, pause: float = 0.0) -> Iterator[str]:
         b"VALUE k 0 1 x\r\nx\r\nEND\r\n",
         b"VALUE k 0 1\r\nx\r\nEND\r\n",
         b"VALUE k 0 10 7\r\nx",
+        b"VALUE k 0 1 7\r\nx\r\nEND\r\nEND\r\n",
+        b"VALUE k 0 -7 7\r\n\r\nEND\r\n",
+        b"VALUE k 0 1 7\r\nx\r\nEN",
         b"VALUE k",
     ],
 )
@@ -443,6 +446,20 @@ def test_a_reply_in_drops_is_unavailable() -> None:
     drops = [bytes([byte]) for byte in b"VALUE k 0 900000 7\r\n" + bytes(10_000)]
     with answering(*drops, pause=0.02) as address, closing(Memcached(address, timeout=0.1)) as store:
         assert is_unavailable(store, Get(Tier.CACHE, "k"))
+
+
+_HELLO = b"VALUE k 0 5 7\r\nhello\r\nEND\r\n"
+
+
+@pytest.mark.parametrize("cut", range(1, len(_HELLO)))
+def test_a_reply_may_come_in_pieces(cut: int) -> None:
+    """Wherever the network cuts a reply, it is the same reply."""
+    pieces = _HELLO[:cut], _HELLO[cut : cut + 3], _HELLO[cut + 3 :]
+    with (
+        answering(*pieces, pause=0.003) as address,
+        closing(Memcached(address, connect_timeout=PATIENT, timeout=PATIENT)) as store,
+    ):
+        assert get(store, "k") == Found(b"hello", 7)
 
 
 _FORK = """

@@ -31,7 +31,7 @@ from holdall import (
     UsageError,
 )
 from pymemcache.client.base import Client
-from pymemcache.exceptions import MemcacheUnknownError
+from pymemcache.exceptions import MemcacheServerError, MemcacheUnexpectedCloseError, MemcacheUnknownError
 
 from holdall_stores.breaker import Breaker
 from holdall_stores.pool import Pool
@@ -48,6 +48,9 @@ _LATEST_ABSOLUTE = 2**31 - 1
 
 _RING_POINTS = 128  # per server: their shares of the keys then differ by some 10 %
 _RECEIVE = 65_536  # bytes
+_END = b"END\r\n"
+_AFTER = b"\r\n" + _END  # comes after a value
+_REFUSALS = {b"set": (), b"add": (b"NOT_STORED\r\n",), b"cas": (b"EXISTS\r\n", b"NOT_FOUND\r\n")}
 
 
 class Memcached:
@@ -159,8 +162,7 @@ class _Server:
 
     def _carry_out(self, client: Any, command: Command) -> Answer:
         if isinstance(command, Get):
-            value, cas = client.gets(command.key)
-            return Missing() if cas is None else Found(value, int(cas))
+            return client.fetch(command.key)  # type: ignore[no-any-return]
         if not isinstance(command, Put):
             # Not client.delete, which takes any reply but DELETED for NOT_FOUND.
             reply = client.raw_command(b"delete " + client.check_key(command.key, b""))
@@ -169,11 +171,11 @@ class _Server:
             return Deleted()
         expire = _exptime(command.expires, self._clock())
         if command.expect is Expect.ANYTHING:
-            stored = client.set(command.key, command.value, expire)
+            stored = client.store(b"set", command.key, command.value, expire)
         elif command.expect is Expect.ABSENT:
-            stored = client.add(command.key, command.value, expire)
+            stored = client.store(b"add", command.key, command.value, expire)
         else:
-            stored = client.cas(command.key, command.value, command.expect, expire)
+            stored = client.store(b"cas", command.key, command.value, expire, b" %d" % command.expect)
         # The server said NOT_STORED, EXISTS or NOT_FOUND, to a command that was sent only once.
         return Stored(None) if stored else Conflict()
 
@@ -204,7 +206,7 @@ def _address(server: str) -> tuple[str, int] | str:
 
 def _connect(address: tuple[str, int] | str, connect_timeout: float, timeout: float) -> Any:
     """Return a connected client."""
-    client = Client(address, default_noreply=False)
+    client = _Client(address, default_noreply=False)
     try:
         # Not left to pymemcache, which tries but the first address of a name: for "localhost" perhaps ::1 in vain.
         if isinstance(address, tuple):
@@ -225,10 +227,66 @@ def _point(text: str) -> bytes:
     return blake2b(text.encode(), digest_size=8).digest()
 
 
+class _Client(Client):  # type: ignore[misc]
+    """pymemcache's basic client, but for the commands that carry a value, which are sent and read without copying it.
+
+    For one key that takes a third of the instructions, and for 200 KB a fifth less time of a whole request that writes.
+    """
+
+    def fetch(self, key: str) -> Found | Missing:
+        """Carry out `gets`: memcached's protocol.txt, "Retrieval command"."""
+        name = self.check_key(key, b"")
+        reply = self.sock.ask(b"gets %b\r\n" % name)
+        while (end := reply.find(b"\r\n")) < 0:
+            reply += self.sock.recv(_RECEIVE)
+        if reply == _END:
+            return Missing()
+        words = reply[:end].split(b" ")  # VALUE <key> <flags> <bytes> <cas unique>
+        if len(words) != 5 or words[0] != b"VALUE" or words[1] != name or not words[3].isdigit():
+            raise _error(reply)
+        value, rest = self.sock.read_on(reply[end + 2 :], int(words[3]), len(_AFTER))
+        if rest != _AFTER:
+            raise _error(reply)
+        return Found(value, int(words[4]))
+
+    def store(self, verb: bytes, key: str, value: bytes, expire: int, cas: bytes = b"") -> bool:
+        """Carry out `set`, `add` or `cas`: the same, "Storage commands". Tells whether the value is stored."""
+        head = b"%b %b 0 %d %d%b\r\n" % (verb, self.check_key(key, b""), expire, len(value), cas)
+        reply = self.sock.ask(head, value, b"\r\n")
+        while not reply.endswith(b"\n"):
+            reply += self.sock.recv(_RECEIVE)
+        if reply == b"STORED\r\n":
+            return True
+        if reply in _REFUSALS[verb]:
+            return False
+        raise _error(reply)
+
+
+def _error(reply: bytes) -> Exception:
+    error: Exception = MemcacheServerError() if reply.startswith(b"SERVER_ERROR") else MemcacheUnknownError()
+    return error
+
+
 class _Socket(socket.socket):
-    """A socket whose timeout bounds an exchange: one `sendall`, and the reads up to the end of the reply."""
+    """A socket whose timeout bounds an exchange: what is sent, and the reads up to the end of the reply."""
 
     _deadline = math.inf
+
+    def ask(self, head: bytes, *rest: bytes) -> bytes:
+        """Send a command, and return the beginning of the reply."""
+        self._deadline = time.monotonic() + (self.gettimeout() or math.inf)
+        if not rest:
+            super().sendall(head)
+        elif not hasattr(self, "sendmsg"):  # as on Windows
+            super().sendall(b"".join((head, *rest)))
+        else:
+            sent = self.sendmsg((head, *rest))
+            for part in (head, *rest):
+                if sent < len(part):  # the kernel had no room for all of it
+                    self._check()
+                    super().sendall(memoryview(part)[sent:])
+                sent = max(sent - len(part), 0)
+        return self.recv(_RECEIVE)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         # The standard library's deadline for a whole sendall is the timeout too.
@@ -236,10 +294,31 @@ class _Socket(socket.socket):
         super().sendall(data, flags)
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        """Read the next bytes; raises at the end of the stream, where no reply ends."""
+        self._check()
+        # pymemcache asks for 4 KiB each time.
+        received = super().recv(max(bufsize, _RECEIVE), flags)
+        if not received:
+            raise MemcacheUnexpectedCloseError
+        return received
+
+    def read_on(self, begun: bytes, size: int, more: int) -> tuple[bytes, bytes]:
+        """Return a value of so many bytes that has begun, and what comes after it, at least so many bytes more."""
+        # In pieces that the allocator has at hand, joined once: one large buffer costs more, for its pages are new.
+        pieces, left = [begun], size - len(begun)
+        while left > 0:
+            pieces.append(self.recv(_RECEIVE))
+            left -= len(pieces[-1])
+        last = pieces.pop()
+        end = len(last) + left
+        value, rest = b"".join((*pieces, last[:end])), last[end:]
+        while len(rest) < more:
+            rest += self.recv(_RECEIVE)
+        return value, rest
+
+    def _check(self) -> None:
         if time.monotonic() > self._deadline:
-            raise TimeoutError("the reply is still not complete")
-        # pymemcache asks for 4 KiB each time, which is fifty reads for 200 KB.
-        return super().recv(max(bufsize, _RECEIVE), flags)
+            raise TimeoutError("the exchange takes too long")
 
     def has_news(self) -> bool:
         """Tell whether an idle connection is of no use: closed, or holding bytes that nobody asked for.
