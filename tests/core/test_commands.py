@@ -28,4 +28,4 @@ def test_shown_without_their_bytes() -> None:
         "Put(tier=<Tier.DURABLE: 'durable'>, key='k', value=<600 bytes>, expires=7, expect=<Expect.ABSENT: 'absent'>)"
     )
     assert repr(Found(b"x", 3)) == "Found(value=<1 bytes>, version=3)"
-    assert repr(Missing()) == "Missing()"
+    assert repr(Missing()) == "Missing(forever=False)"

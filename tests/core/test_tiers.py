@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from holdall import (
+    Answer,
     Command,
     Expect,
     Get,
+    Missing,
     Put,
     Session,
     SessionTooLarge,
@@ -17,6 +19,7 @@ from holdall import (
     Tier,
     run,
 )
+from holdall.testing import FakeClock, RecordingStores
 
 from tests.core.support import Browser, World, big, persist
 
@@ -54,8 +57,31 @@ def is_cache_put(command: Command) -> bool:
     return isinstance(command, Put) and command.tier is Tier.CACHE
 
 
+class Cacheless(RecordingStores):
+    """Stores of an application that has no cache."""
+
+    def _answer(self, command: Command) -> Answer:
+        answer = super()._answer(command)
+        if command.tier is Tier.CACHE:
+            self.flush()
+            return Missing(forever=True) if isinstance(command, Get) else answer
+        return answer
+
+
 class TestCosts:
     """The calls of docs/contract.md, counted at the stores."""
+
+    def test_without_a_cache(self) -> None:
+        """Where there is no cache, and the stores say so, nothing is copied to it after a read or a change."""
+        clock = FakeClock()
+        world = stored_world(clock=clock, stores=Cacheless(clock))
+        world.read()
+        assert world.did == ["get cache", "get durable"]
+        world.request(lambda session: session.update(n=2))
+        assert world.did == ["get cache", "get durable", "put durable"]
+        world.request(lambda session: session.set_quick("n", 3))
+        assert world.did == ["get cache", "get durable", "put durable"]
+        assert world.read()["n"] == 3
 
     def test_untouched(self) -> None:
         """A request that leaves its session alone asks the stores nothing, and says nothing."""

@@ -203,11 +203,11 @@ def test_a_copy_that_was_beaten_waits_for_nothing() -> None:
 
 
 def test_without_a_cache_nothing_is_cached() -> None:
-    """Where there is no cache, commands for it are answered as by one that evicts at once."""
+    """Where there is no cache, commands for it are answered as by one that evicts at once, and reads say so."""
     stores = Stores(durable=Memory())
 
     commands = (put(Tier.CACHE), Get(Tier.CACHE, "k"), put(Tier.CACHE, expect=7), Delete(Tier.CACHE, "k"))
-    assert stores.execute(commands) == (Stored(None), Missing(), Stored(None), Deleted())
+    assert stores.execute(commands) == (Stored(None), Missing(forever=True), Stored(None), Deleted())
 
 
 @pytest.mark.parametrize("command", [Get(Tier.DURABLE, "k"), put(Tier.DURABLE), Delete(Tier.DURABLE, "k")])

@@ -6,7 +6,7 @@ memcached counts for itself; calls to the Datastore emulator are counted on the 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import grpc
@@ -17,7 +17,7 @@ from holdall.testing import FakeClock
 from holdall_stores import Memcached, Stores
 from holdall_stores.datastore import Datastore, new_client
 
-from tests.core.support import big
+from tests.core.support import Browser, big
 from tests.emulators import OPTIMISTIC, emulator
 from tests.servers import MemcachedServer
 from tests.wsgi.support import Site
@@ -46,10 +46,10 @@ class CountedSite(Site):
         self._memcached = memcached
         self._counter = counter
 
-    def cost(self, act: Callable[[Session], Any]) -> dict[str, int]:
+    def cost(self, act: Callable[[Session], Any], browser: Browser | None = None) -> dict[str, int]:
         """Return how often each call was made in one request."""
         before = self._count()
-        self.request(act)
+        self.request(act, browser)
         assert self.response.code == 200
         return dict(self._count() - before)
 
@@ -76,14 +76,25 @@ def datastore_address() -> Iterator[str]:
 
 @pytest.fixture
 def site(memcached: MemcachedServer, datastore_address: str) -> Iterator[CountedSite]:
-    client = new_client("test", namespace="calls", emulator=datastore_address)
-    counter = CallCounter()
-    channel = client.stub.grpc_channel
-    client.stub = DatastoreGrpcTransport(host=client.host, channel=grpc.intercept_channel(channel, counter))
-    cache = Memcached(memcached.address, connect_timeout=PATIENT, timeout=PATIENT)
-    durable = Datastore(client, timeout=PATIENT)
-    with closing(channel), closing(Stores(cache=cache, durable=durable)) as stores:
-        yield CountedSite(memcached, counter, stores=stores, clock=FakeClock(time.time()))
+    with counted(memcached, datastore_address) as site:
+        yield site
+
+
+@contextmanager
+def counted(memcached: MemcachedServer, datastore: str | None, *, cache: bool = True) -> Iterator[CountedSite]:
+    """Yield a site on memcached and Datastore, or on one of them."""
+    with ExitStack() as stack:
+        counter = CallCounter()
+        durable = None
+        if datastore is not None:
+            client = new_client("test", namespace="calls", emulator=datastore)
+            channel = stack.enter_context(closing(client.stub.grpc_channel))
+            client.stub = DatastoreGrpcTransport(host=client.host, channel=grpc.intercept_channel(channel, counter))
+            durable = Datastore(client, timeout=PATIENT)
+        entries = Memcached(memcached.address, connect_timeout=PATIENT, timeout=PATIENT) if cache else None
+        stores = stack.enter_context(closing(Stores(cache=entries, durable=durable)))
+        clock = FakeClock(time.time())
+        yield CountedSite(memcached, counter, stores=stores, no_datastore=durable is None, clock=clock)
 
 
 @pytest.fixture
@@ -163,3 +174,58 @@ def test_regenerate(stored: CountedSite) -> None:
     """A new id for 20 KB is five calls: one get, a new record, the old one's marker, a new entry, a tombstone."""
     assert stored.cost(Session.regenerate_id) == {"cmd_get": 1, "commit": 2, "cmd_set": 2}
     assert stored.read()["n"] == 1
+
+
+def test_conflict(stored: CountedSite) -> None:
+    """A change that another one overtook is told so, read again and written again: a lookup and a commit more."""
+    other = Browser()
+    other.cookies = stored.browser.cookies.copy()
+
+    def overtaken(session: Session) -> None:
+        session["n"] += 1
+        stored.request(lambda theirs: theirs.update(theirs=1), other)
+
+    theirs = {"cmd_get": 1, "commit": 1, "cmd_set": 1}
+    ours = {"cmd_get": 1, "commit": 2, "lookup": 1, "cmd_set": 1}
+    lost_cas = {"cmd_get": 1, "cmd_set": 1}  # the copy that was to be replaced is another one by then
+    assert stored.cost(overtaken) == Counter(theirs) + Counter(ours) + Counter(lost_cas)
+    assert stored.read()["n"] == 2
+    assert stored.read()["theirs"] == 1
+
+
+def test_quick_write_after_loss(stored: CountedSite, memcached: MemcachedServer) -> None:
+    """A quick write to what memcached forgot reads the session anew, asks for the entry's number, and writes it."""
+    assert memcached.ask("flush_all") == "OK"
+    assert stored.cost(lambda session: session.set_quick("n", 2)) == {"cmd_get": 2, "lookup": 1, "cmd_set": 2}
+    assert stored.read()["n"] == 2
+
+
+def test_logout_from_the_cookie(site: CountedSite) -> None:
+    """A session in the cookie that ends leaves a marker, so that its cookie is refused should it grow: two calls."""
+    site.request(lambda session: session.update(n=1))
+    assert site.cost(Session.terminate) == {"commit": 1, "cmd_set": 1}
+
+
+def test_new_id_in_the_cookie(site: CountedSite) -> None:
+    """A new id for a session in the cookie leaves a marker under the old one: two calls."""
+    site.request(lambda session: session.update(n=1))
+    assert site.cost(Session.regenerate_id) == {"commit": 1, "cmd_set": 1}
+
+
+def test_memcached_alone(memcached: MemcachedServer) -> None:
+    """Without a durable store each row is one call less: creating is one, reading one, changing two, ending one."""
+    with counted(memcached, None) as site:
+        assert site.cost(lambda session: session.update(n=1, big=big())) == {"cmd_set": 1}
+        assert site.cost(dict) == {"cmd_get": 1}
+        assert site.cost(change) == {"cmd_get": 1, "cmd_set": 1}
+        assert site.cost(Session.terminate) == {"cmd_set": 1}
+
+
+def test_datastore_alone(memcached: MemcachedServer, datastore_address: str) -> None:
+    """Without memcached as well: nothing is copied, and nobody asks for a copy."""
+    with counted(memcached, datastore_address, cache=False) as site:
+        assert site.cost(lambda session: session.update(n=1, big=big())) == {"commit": 1}
+        assert site.cost(dict) == {"lookup": 1}
+        assert site.cost(change) == {"lookup": 1, "commit": 1}
+        assert site.cost(Session.regenerate_id) == {"lookup": 1, "commit": 2}
+        assert site.cost(Session.terminate) == {"commit": 1}

@@ -88,7 +88,12 @@ class Found(_Message):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Missing(_Message):
-    """There is nothing under the key: never written, deleted, expired or, in a cache, evicted."""
+    """There is nothing under the key: never written, deleted, expired or, in a cache, evicted.
+
+    `forever`: nor will there be, since the application has no cache. So nothing needs to be put there.
+    """
+
+    forever: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -49,6 +49,8 @@ class Held(NamedTuple):
     """The version of the cache entry to be replaced; None where there was none, or nobody knows."""
     confirmed: int = 0
     """When the durable tier confirmed that entry, in milliseconds UTC since 1970."""
+    cacheless: bool = False
+    """There is no cache that a copy could be put into."""
 
 
 class Gone(NamedTuple):
@@ -155,6 +157,8 @@ class Tiers:
             return _gone(home)
         if home.revision < floor:
             self._tell("degraded", "restored", tier=Tier.DURABLE)
+        if isinstance(cached, Missing) and cached.forever:
+            return Held(home, answer.version, None, cacheless=True)
         expect: int | Expect | None = None
         if isinstance(cached, Missing):  # rule 4: a miss is refilled with add
             expect = Expect.ABSENT
@@ -233,7 +237,8 @@ class Tiers:
                 if current is not base:
                     self._tell("merged", "conflict", tier=self._home)
                 record = result.overtaken_by or record
-                yield from self._publish(key, result.plain, record.expires, result.version, cached, now)
+                if not (isinstance(base, Held) and base.cacheless):
+                    yield from self._publish(key, result.plain, record.expires, result.version, cached, now)
                 return Written(Held(record, result.version, None), dropped)
             if isinstance(result, Gone):
                 yield from self._bury(key)  # rule 10
@@ -243,9 +248,9 @@ class Tiers:
 
     def update_quickly(self, key: str, base: Held, changes: Changes) -> Steps[Held | None]:
         """Store changes in the cache only (rule 11); None if that cannot be done: then store them regularly."""
-        if self._home is Tier.CACHE or base.version is None:
+        if self._home is Tier.CACHE or base.version is None or base.cacheless:
             return None
-        record, _, expect, confirmed = base
+        record, expect, confirmed = base.record, base.cached, base.confirmed
         if expect is None:  # refilled by this request: the entry's own version is not known yet
             try:
                 found = yield Get(Tier.CACHE, key)

@@ -138,13 +138,13 @@ class SQLite:
             # Whatever is raised before or by COMMIT closes the connection, which rolls back what it can.
             connection.execute("BEGIN IMMEDIATE")
             now = self._clock()
-            there = connection.execute(
-                "SELECT version FROM record WHERE key = ? AND expires > ?", (command.key, now)
+            there, last = connection.execute(
+                "SELECT (SELECT version FROM record WHERE key = ? AND expires > ?), version FROM counter",
+                (command.key, now),
             ).fetchone()
-            if not is_expected(command.expect, there and there[0]):
+            if not is_expected(command.expect, there):
                 connection.execute("ROLLBACK")
                 return Conflict()
-            (last,) = connection.execute("SELECT version FROM counter").fetchone()
             version = next_version(last, now)
             connection.execute("UPDATE counter SET version = ?", (version,))
             connection.execute(

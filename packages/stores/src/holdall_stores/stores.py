@@ -199,11 +199,11 @@ def _guarded(store: Store, *, forgets: bool) -> Store:
 
 
 class _Forgetful:
-    """The cache of an application without one: it evicts at once, and a cache that does is a legal cache."""
+    """The cache of an application without one: it says so, and evicts at once, as a legal cache may."""
 
     def execute(self, command: Command, /) -> Answer:
         if isinstance(command, Get):
-            return Missing()
+            return Missing(forever=True)
         return Stored(None) if isinstance(command, Put) else Deleted()
 
     def close(self) -> None:
