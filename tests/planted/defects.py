@@ -805,6 +805,12 @@ DEFECTS = [
     ),
     _defect(
         27,
+        "a connection whose reply is still to come goes back to the pool",
+        "stores/test_memcached.py::test_a_reply_that_comes_too_late_is_nobodys",
+        (MEMCACHED, "client.close()  # whatever it was", "self._idle.give(client)  # whatever it was"),
+    ),
+    _defect(
+        27,
         "a forked child uses its parent's connections",
         "stores/test_memcached.py::test_forked_children_have_connections_of_their_own",
         (POOL, "return self._idle[os.getpid()].pop()", "return self._idle[0].pop()"),
@@ -1042,6 +1048,12 @@ DEFECTS = [
         "memcached has no deadline",
         "stores/test_memcached.py::test_a_server_that_says_nothing_is_unavailable",
         (MEMCACHED, "client.sock.settimeout(timeout)\n    except", "client.sock.settimeout(None)\n    except"),
+    ),
+    _defect(
+        36,
+        "a reply in drops stretches memcached's deadline",
+        "stores/test_memcached.py::test_a_reply_in_drops_is_unavailable",
+        (MEMCACHED, "if time.monotonic() > self._deadline:", "if False:"),
     ),
     _defect(
         36,

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -442,10 +443,47 @@ def test_a_faulty_reply_is_no_conflict(reply: bytes, command: Put | Delete) -> N
 
 @pytest.mark.requirement(36)
 def test_a_reply_in_drops_is_unavailable() -> None:
-    """A server that sends a byte now and then, for minutes, does not stretch the deadline with each."""
-    drops = [bytes([byte]) for byte in b"VALUE k 0 900000 7\r\n" + bytes(10_000)]
+    """A reply that comes byte by byte does not stretch the deadline, though all of it would come in the end."""
+    drops = [bytes([byte]) for byte in b"VALUE k 0 100 7\r\n" + bytes(100) + b"\r\nEND\r\n"]
     with answering(*drops, pause=0.02) as address, closing(Memcached(address, timeout=0.1)) as store:
         assert is_unavailable(store, Get(Tier.CACHE, "k"))
+
+
+@contextmanager
+def answering_late() -> Iterator[str]:
+    """Run a server that answers the first read of "late" only when the next command comes on the same connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(2) as threads:
+
+        def answer(connection: socket.socket) -> None:
+            late = b""
+            with connection, suppress(OSError):
+                while command := connection.recv(1_000):
+                    reply = b"VALUE %b 0 1 7\r\nx\r\nEND\r\n" % command.split()[1]
+                    if b"late" in command:
+                        late = reply
+                    else:
+                        connection.sendall(late + reply)
+
+        def serve() -> None:
+            with suppress(OSError):
+                for _ in range(2):
+                    threads.submit(answer, listener.accept()[0])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.mark.requirement(27)
+def test_a_reply_that_comes_too_late_is_nobodys() -> None:
+    """A connection whose reply did not come in time is never used again: the next command has one of its own."""
+    with answering_late() as address, closing(Memcached(address, timeout=1.0)) as store:
+        assert is_unavailable(store, Get(Tier.CACHE, "late"))
+        assert get(store, "k") == Found(b"x", 7)
 
 
 _HELLO = b"VALUE k 0 5 7\r\nhello\r\nEND\r\n"
@@ -463,22 +501,39 @@ def test_a_reply_may_come_in_pieces(cut: int) -> None:
 
 
 _FORK = """
-import os, sys, time
+import os, socket, sys, time
 from holdall import Expect, Get, Put, Tier
-from holdall_conformance.stores import CacheConformance, UnavailableConformance
 from holdall_stores import Memcached
 
-def check(store, name):
-    for n in range(200):
+host, port = sys.argv[1].split(":")
+
+def connections():
+    with socket.create_connection((host, port)) as connection:
+        connection.sendall(b"stats\\r\\n")
+        told = b""
+        while b"END\\r\\n" not in told:
+            told += connection.recv(65536)
+    return int(told.split(b"STAT total_connections ")[1].split()[0])
+
+def check(store, name, times):
+    for n in range(times):
         store.execute(Put(Tier.CACHE, name, f"{name}{n}".encode(), int(time.time()) + 60, Expect.ANYTHING))
         assert store.execute(Get(Tier.CACHE, name)).value == f"{name}{n}".encode()
 
 store = Memcached(sys.argv[1], connect_timeout=5, timeout=5)
-check(store, "before")
+check(store, "before", 1)
+before = connections()
+ready, said = os.pipe()
 child = os.fork()
-check(store, "child" if child == 0 else "parent")
 if child == 0:
+    check(store, "child", 1)
+    assert connections() - before == 2, "the child asks on its own connection, and for this number"
+    os.write(said, b"!")
+    check(store, "child", 200)
     os._exit(0)
+os.close(said)
+os.read(ready, 1)
+check(store, "parent", 200)
 assert os.waitpid(child, 0)[1] == 0
 store.close()
 """
@@ -486,9 +541,9 @@ store.close()
 
 @pytest.mark.requirement(27)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_forked_children_have_connections_of_their_own(memcached: MemcachedServer) -> None:
+def test_forked_children_have_connections_of_their_own(mortal: MemcachedServer) -> None:
     """Parent and child of a fork that use the store at the same time never get each other's replies."""
-    subprocess.run([sys.executable, "-c", _FORK, memcached.address], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", _FORK, mortal.address], check=True, timeout=60)
 
 
 @pytest.mark.parametrize(
