@@ -368,6 +368,41 @@ class TestEnding:
         assert world.read()["n"] == 1
 
 
+class TestEndsMeanwhile:
+    """A session expires while a request waits: what the browser has under its name by then may be another one's."""
+
+    @pytest.mark.parametrize("values", [{"n": 1}, {"n": 1, "big": big()}], ids=["inline", "stored"])
+    @pytest.mark.parametrize("browser_session", [False, True])
+    def test_a_response_sets_no_cookie(self, values: dict[str, Any], browser_session: bool) -> None:
+        """Neither one that has no time left nor one without a time, also where the clock of the store is behind."""
+        clock = FakeClock()
+        world = World(lifetime=timedelta(seconds=10), clock=clock, stores=RecordingStores(FakeClock()))
+        world.request(lambda session: session.start(0 if browser_session else None))
+        world.request(lambda session: session.update(values))
+        slow = world.open()
+        slow.session["n"] += 1
+        world.later(seconds=11)
+        assert world.close(slow) == [("Vary", "Cookie")]
+
+    def test_a_promotion_that_finds_nothing_any_more_deletes_nothing(self) -> None:
+        """A second promotion meets the record of the first, which then expires: its cookies are left alone."""
+        world = World(lifetime=timedelta(seconds=10), store_budget=timedelta(days=1))
+        world.request(lambda session: session.update(n=1))
+        slow, other = world.open(), world.browser.copy()
+        slow.session["big"] = big()
+        world.request(lambda session: session.update(big=big()), other)
+
+        def expires(command: Command) -> None:
+            if isinstance(command, Put) and command.tier is Tier.DURABLE and command.expect is not Expect.ABSENT:
+                world.stores.before = None
+                world.later(seconds=11)
+
+        world.stores.before = expires
+        assert world.close(slow) == [("Vary", "Cookie")]
+        assert world.receipt is not None
+        assert [conflict.keys for conflict in world.receipt.conflicts] == [("big",)]
+
+
 class TestCookieBroughtBack:
     """A slow response brings back the inline cookie of a session that has ended."""
 

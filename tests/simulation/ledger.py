@@ -40,12 +40,14 @@ class Refusal(NamedTuple):
 class Revocation:
     """A request to end all sessions of a principal but one."""
 
-    __slots__ = ("begin", "end", "keep", "principal", "refusal")
+    __slots__ = ("begin", "end", "keep", "principal", "refusal", "time")
 
-    def __init__(self, principal: str, keep: "Life | None", begin: int) -> None:
+    def __init__(self, principal: str, keep: "Life | None", begin: int, time: float) -> None:
         self.principal = principal
         self.keep = keep
         self.begin = begin
+        self.time = time
+        """When it began."""
         self.end = NEVER
         self.refusal: Refusal | None = None
         """None while it is not acknowledged, and when a backup has taken it back."""
@@ -157,6 +159,7 @@ class Write:
         "cleared",
         "effects",
         "end",
+        "from_cookie",
         "is_acknowledged",
         "known",
         "life",
@@ -180,6 +183,8 @@ class Write:
         self.added = 0
         """What the counter was incremented by."""
         self.quick = False
+        self.from_cookie = False
+        """Its request read the session from the cookie, and so no quick write to its record."""
         self.begin = begin
         self.read = begin if read is None else read
         """When its request began to read what this is a change of."""
@@ -338,7 +343,7 @@ class Ledger:
 
     def revokes(self, principal: str, keep: Life | None) -> Revocation:
         """Note that all sessions of a principal but one are to end."""
-        self.revocations.append(revocation := Revocation(principal, keep, self.tick))
+        self.revocations.append(revocation := Revocation(principal, keep, self.tick, self.time))
         return revocation
 
     def revoked(self, revocation: Revocation, refusal: Refusal) -> None:
@@ -358,6 +363,11 @@ class Ledger:
     def may_be_revoked(self, life: Life) -> bool:
         """Tell whether a session may have ended with all others of its principal."""
         return any(revocation.may_end(life) for revocation in self.revocations)
+
+    def may_have_ended_by(self, life: Life, time: float) -> bool:
+        """Tell whether a session, which is in the cookie, may have ended until then."""
+        revoked = any(revocation.may_end(life) and revocation.time <= time for revocation in self.revocations)
+        return bool(life.rolled_back or (life.enders and life.first_end <= time) or revoked)
 
     def roll_back(self, since: int, lives: Iterable[Life]) -> None:
         """Note that these sessions may be as they were at a tick: all that came later may be gone."""
@@ -424,7 +434,8 @@ class Ledger:
         if (reading.inline and not is_bound) or (
             (life.bound_at if reading.inline else life.stored_at) < reading.begin
             and self.is_certain(life)
-            and max(self.time + self.spread * is_bound, reading.clock) < life.earliest_end
+            # memcached counts down what the clock of the process that wrote it made of the end.
+            and max(self.time + self.spread * (is_bound or self.memory_only), reading.clock) < life.earliest_end
         ):
             raise BrokenPromiseError(f"{life.name} is live, and a request was told that there is no session")
 
@@ -493,6 +504,8 @@ class Ledger:
     def _must_see(self, reading: Reading, life: Life, write: Write) -> bool:
         if write.known >= reading.begin or write.void:
             return False
+        if life.inline_copies and self.time + self.spread >= life.earliest_end:
+            return False  # its record has ended; only a cookie of before it was stored was given a later end
         if write.life is not life:
             return not write.quick and _is_ancestor(write.life, life)
         if write.quick:
@@ -506,13 +519,13 @@ class Ledger:
         )
 
     def _was_disturbed(self, quick: Write) -> bool:
-        """Tell whether a quick write overlapped a regular one, or was made on what a backup took back (rule 11)."""
+        """Tell whether a quick write was made on what a backup took back, or a regular one did not see it (rule 11)."""
         assert quick.line is not None
         assert quick.life is not None
         return quick.life.rolled_back > 0 or any(
             other is not quick
             and not (other.quick and other.status is Status.DONE)
-            and other.read < quick.end
+            and (other.read < quick.end or other.from_cookie)
             and other.end > quick.begin
             for other in quick.line.writes
         )

@@ -4,7 +4,9 @@ One event after the other is done; nothing is random here but the bytes that the
 chosen by `scheduler`, what an application does in a request is in `application`, what must hold is in `ledger`.
 """
 
+import math
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from datetime import timedelta
 from random import Random
 from typing import Any, NamedTuple
@@ -400,6 +402,7 @@ class Simulation:
         ledger.read(reading, request.sid, request.saw)
         before = ledger.lives.get(request.sid or "")
         main = Write(request.number, request.begin)
+        main.from_cookie = request.was_inline
         act(session, request, main, ledger)
         token = session._active_token()
         if token is not None:
@@ -579,7 +582,7 @@ class Simulation:
             # Rule 10: a cookie that comes long after its session ended is deleted, whosever it is by then.
             long_ago = self.time - _SUPERSEDED + self.ledger.spread
             after_stale = request.presents_expired or any(
-                life.rolled_back or (life.enders and life.first_end <= long_ago) for life in request.inline_lives
+                self.ledger.may_have_ended_by(life, long_ago) for life in request.inline_lives
             )
             self.responses[request.number] = Response(request, cookies, deleted, cookie, after_stale)
 
@@ -649,6 +652,8 @@ class Simulation:
         request, ledger = work.request, self.ledger
         process = self.processes[request.process]
         server: Server = self.cache if command.tier is Tier.CACHE else self.durable
+        if server is self.cache and type(command) is Put:  # as memcached, which is told how much time is left
+            command = replace(command, expires=math.ceil(command.expires - process.offset))
         self.commands += 1
         request.commands += 1
         if request.commands > BUDGET + FOR_TROUBLE * request.troubles:

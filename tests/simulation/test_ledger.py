@@ -287,6 +287,50 @@ class TestKept:
         book.ledger.unsound = book.tick()
         book.read({})
 
+    def test_quick_before_a_regular_write_from_the_cookie(self, book: Book) -> None:
+        book.set("q", durable=False)
+        write = book.open()
+        write.from_cookie = True
+        number = write.effects["k"] = book.ledger.new_value(write)
+        book.close(write)
+        book.read({"k": number})
+
+    def test_quick_before_a_regular_write_that_saw_it(self, book: Book) -> None:
+        book.set("q", durable=False)
+        number = book.set("k")
+        book.breaks("has lost 'q'", {"k": number})
+
+    def test_a_record_that_ended_while_its_cookie_went_on(self, book: Book) -> None:
+        book.set("k")
+        book.life.earliest_end = book.ledger.time + TRUST
+        book.breaks("has lost 'k'", {}, wait=TRUST)
+        book.life.inline_copies.append({})
+        book.read({})
+
+
+class TestMayHaveEnded:
+    """A cookie that comes long after its session may have ended may be deleted."""
+
+    def test_by_nothing(self, book: Book) -> None:
+        assert not book.ledger.may_have_ended_by(book.life, END)
+
+    def test_by_a_request(self, book: Book) -> None:
+        book.life.enders, book.life.first_end = 1, 50.0
+        assert book.ledger.may_have_ended_by(book.life, 50.0)
+        assert not book.ledger.may_have_ended_by(book.life, 49.0)
+
+    def test_by_a_revocation(self, book: Book) -> None:
+        book.tick(50.0)
+        life = book.bind("bound")
+        book.revoke()
+        assert book.ledger.may_have_ended_by(life, 50.0)
+        assert not book.ledger.may_have_ended_by(life, 49.0)
+        assert not book.ledger.may_have_ended_by(book.life, 50.0)
+
+    def test_by_a_backup(self, book: Book) -> None:
+        book.ledger.roll_back(0, [book.life])
+        assert book.ledger.may_have_ended_by(book.life, 0.0)
+
 
 class TestCounted:
     """A counter ends between what was acknowledged and that plus what is unknown."""

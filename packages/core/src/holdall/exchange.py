@@ -308,8 +308,10 @@ class Exchange:
                 self._report("ended", changes.keys)
             session._gone, session._new, session._regenerated = result, None, False
             # A cookie that still comes long after its session ended was brought back by a slow response, and while it
-            # is there nothing could be stored. Earlier, it may be the next session's by now (rule 10).
-            stale = old is not None and old.payload is not None and not self._manager._is_recent(result)
+            # is there nothing could be stored. Earlier, it may be the next session's by now (rule 10). Where nothing
+            # says that it ended, the next write is stored.
+            has_ended = result.ending is not None and not self._manager._is_recent(result)
+            stale = has_ended and old is not None and old.payload is not None
             return self._respond(headers, self._delete(both=False) if stale else [])
         if isinstance(result, Written):
             self._report_dropped(result)
@@ -445,14 +447,15 @@ class Exchange:
         if idle is None or not presented.sealed or (token := session._active_token()) is None:
             return []
         now = self._manager._now()
-        is_due = now >= token.seen * 1000 + idle * 100  # a tenth
-        if not is_due or token.expires * 1000 <= now:  # it may end while the request waits
+        if now < token.seen * 1000 + idle * 100:  # a tenth
             return []
         session._token = token = token._replace(seen=now // 1000)
         return self._set(token, now, clears=False)
 
     def _set(self, token: Token, now: int, *, clears: bool = True) -> Headers:
         """Set-Cookie headers for a token, and for what of the request's cookies it replaces."""
+        if token.expires * 1000 <= now:  # it ended while the request waited: by now another one may be in its place
+            return []
         manager = self._manager
         inline = token.payload is not None
         reader = manager._inline if inline else manager._reference
