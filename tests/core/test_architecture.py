@@ -100,8 +100,8 @@ assert not seen, set(seen)
 
 
 def test_light() -> None:
-    """The core has fewer than 3,480 lines of code beside its test doubles, and brings no client of a server."""
-    assert sum(lines_of_code(path) for path in CORE.glob("*.py") if path.name != "testing.py") < 3480
+    """The core has fewer than 3,500 lines of code beside its test doubles, and brings no client of a server."""
+    assert sum(lines_of_code(path) for path in CORE.glob("*.py") if path.name != "testing.py") < 3500
     script = "import sys, holdall; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     heavy = {

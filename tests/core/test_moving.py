@@ -2,15 +2,20 @@
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
 from holdall import (
+    Command,
     CookieOptions,
     MovingIn,
     OldSession,
+    Receipt,
     Session,
     SessionUnavailable,
     Tier,
@@ -20,8 +25,11 @@ from holdall import (
     run,
     unpack_map,
 )
+from holdall.session import parse_sid
+from holdall.testing import FakeClock
+from holdall.tiers import store_key
 
-from tests.core.support import Browser, World, big
+from tests.core.support import Browser, World, big, put
 
 NAME = "old"
 END = 1_800_000_000 + 30 * 86_400  # World's clock begins at 1,800,000,000
@@ -85,6 +93,7 @@ def add(session: Session) -> None:
     session["n"] = session.get("n", 0) + 1
 
 
+@pytest.mark.requirement(39)
 def test_off_by_default() -> None:
     """Without moving_in a cookie of another library is nobody's business."""
     world = World()
@@ -113,6 +122,7 @@ def test_untouched() -> None:
     assert world.headers == []
 
 
+@pytest.mark.requirement(40)
 def test_first_write_moves() -> None:
     """The first write gives the session an id and a cookie of Holdall's, and deletes the old cookie."""
     world = a_world()
@@ -171,6 +181,7 @@ def test_refresh_moves() -> None:
     assert world.request(Session.get_expiration) == int(end)
 
 
+@pytest.mark.requirement(39)
 def test_a_session_of_ours_counts() -> None:
     """A request with a session of Holdall's does not look at an old cookie, be the one live or expired."""
     world = World(moving_in=Plain(), lifetime=timedelta(minutes=5))
@@ -182,6 +193,7 @@ def test_a_session_of_ours_counts() -> None:
     assert world.read() == {}
 
 
+@pytest.mark.requirement(40)
 def test_copied_cookie() -> None:
     """Of a session that moved in, a copied old cookie opens nothing a minute later, and changes nothing at once."""
     world = a_world()
@@ -197,6 +209,7 @@ def test_copied_cookie() -> None:
     assert world.read() == {"n": 2}
 
 
+@pytest.mark.requirement(40)
 def test_requests_that_overlap() -> None:
     """Requests sent together with the move read what was there, and the one that comes second drops its changes."""
     world = a_world()
@@ -226,6 +239,7 @@ def test_refreshes_that_overlap() -> None:
     assert [run(exchange.finish(), world.stores).conflicts for exchange in exchanges] == [(), ()]
 
 
+@pytest.mark.requirement(40)
 @pytest.mark.parametrize("stored", [False, True])
 def test_logout_stays(stored: bool) -> None:
     """After a logout neither a slow request nor the copied old cookie brings the session back."""
@@ -244,6 +258,7 @@ def test_logout_stays(stored: bool) -> None:
     assert world.stores.snapshot(Tier.OLD) == {}
 
 
+@pytest.mark.requirement(40)
 def test_logout_after_the_move() -> None:
     """A logout in Holdall ends what moved in: the old cookie, should it come again, opens nothing."""
     world = a_world(keep=True)
@@ -257,6 +272,47 @@ def test_logout_after_the_move() -> None:
     assert world.read(thief) == {}
     world.clock.advance(29 * 86_400)
     assert world.read(thief) == {}
+
+
+@pytest.mark.requirement(40)
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("act", [Session.terminate, Session.start])
+def test_logout_ends_what_came_along(act: Any, stored: bool) -> None:
+    """A logout in Holdall also ends old sessions whose cookies came along, should they outlive their deletion."""
+    world = stored_world() if stored else a_world()
+    old, world.browser = world.browser, Browser()
+    world.request(put(ours=True))
+    other = old_browser({"n": 2}, 8)
+    for header in (old.header, f"{old.header}; {other.header}"):
+        exchange = world.manager.open(f"{world.browser.header}; {header}", drive=world.drive)
+        act(exchange.session)
+        run(exchange.commit(status=200, headers=[]), world.stores)
+
+    assert (world.read(old), world.read(other)) == ({}, {})
+    assert world.stores.snapshot(Tier.OLD) == {}
+
+
+@pytest.mark.requirement(40)
+def test_logout_right_after_the_move() -> None:
+    """A logout within the minute after the move ends the old session at once, where its cookie is still there."""
+    world = a_world(keep=True)
+    copy = world.browser.copy()
+    world.request(add)
+    world.request(Session.terminate)
+
+    assert world.read(copy) == {}
+
+
+@pytest.mark.requirement(40)
+def test_clocks_apart() -> None:
+    """A server whose clock is an hour behind knows what ended, though elsewhere the end date has passed."""
+    world = a_world()
+    copy = world.browser.copy()
+    world.request(Session.terminate)
+    world.clock.now = END + 3540.0
+    behind = World(moving_in=Plain(), stores=world.stores, clock=FakeClock(END - 60.0))
+
+    assert behind.read(copy) == {}
 
 
 def test_start_ends_it() -> None:
@@ -275,6 +331,7 @@ def test_start_ends_it() -> None:
     assert world.stores.snapshot(Tier.OLD) == {}
 
 
+@pytest.mark.requirement(40)
 def test_login_leaves_the_old_id() -> None:
     """A cookie planted before a login does not open what the login made of it: no fixation."""
     world = a_world()
@@ -291,6 +348,7 @@ def test_login_leaves_the_old_id() -> None:
     assert world.read()["user"] == "ada"
 
 
+@pytest.mark.requirement(39)
 def test_until() -> None:
     """From the end date on no old session is read."""
     world = a_world()
@@ -325,6 +383,7 @@ def test_refused_settings() -> None:
         World(moving_in=Plain(name="session", keep=True), cookie=CookieOptions(name="session"))
 
 
+@pytest.mark.requirement(39)
 def test_expired() -> None:
     """An old session past its own end is none, and lives no longer for having moved in."""
     world = a_world(expires=1_800_000_100)
@@ -348,6 +407,7 @@ def test_bad_cookies(caplog: pytest.LogCaptureFixture) -> None:
     assert "secret" not in caplog.text
 
 
+@pytest.mark.requirement(39)
 def test_several_cookies() -> None:
     """Of two old sessions under the same name none is meant, whatever their order; of the same one twice, that one."""
     world = a_world()
@@ -404,6 +464,7 @@ def test_other_audience() -> None:
     assert (world.read(), other.read()) == ({"n": 2}, {"n": 2})
 
 
+@pytest.mark.requirement(40)
 def test_stored() -> None:
     """A session whose values are in the other library's store is fetched there, and deleted there when it has moved."""
     world = stored_world()
@@ -486,6 +547,7 @@ def test_login_is_bound() -> None:
     assert world.read() == {}
 
 
+@pytest.mark.requirement(40)
 @pytest.mark.parametrize(("issued", "seen"), [(1_799_999_999, False), (0, False), (1_800_000_001, True)])
 def test_revoked_before_it_moved(issued: int, seen: bool) -> None:
     """`revoke` also ends old logins that have not moved in yet, as far as they were issued before."""
@@ -508,6 +570,61 @@ def test_second_login_of_a_move_leaves_no_trace() -> None:
     assert len(run(world.manager.sessions_of("ada"), world.stores)) == 1
 
 
+@pytest.mark.requirement(40)
+def test_a_revocation_spares_who_asked() -> None:
+    """`revoke` with `except_sid` of an old session ends the principal's others, before and after this one moves in."""
+    world = a_world({"user": "ada"})
+    other = old_browser({"user": "ada"}, 8)
+
+    def log_out_elsewhere(session: Session) -> None:
+        run(world.manager.revoke("ada", except_sid=session.sid), world.stores)
+
+    world.request(log_out_elsewhere)
+    assert world.read() == {"user": "ada"}
+    assert world.read(other) == {}
+    world.request(add)
+    assert world.read() == {"user": "ada", "n": 1}
+    run(world.manager.revoke("ada"), world.stores)
+    assert world.read() == {}
+
+
+@pytest.mark.requirement(40)
+def test_a_revocation_while_it_moves() -> None:
+    """However a revocation falls between the steps of a move, nothing of the principal's goes on."""
+    for at in range(steps(a_world({"user": "ada"}), add)):
+        world = a_world({"user": "ada"})
+        copy = world.browser.copy()
+        at_step(world, at, lambda world=world: run(world.manager.revoke("ada"), world.stores))  # type: ignore[misc]
+        world.request(add)
+
+        world.later(seconds=121)
+        assert "user" not in world.read()
+        assert world.read(copy) == {}
+        assert run(world.manager.sessions_of("ada"), world.stores) == []
+
+
+def test_a_login_after_a_revocation() -> None:
+    """Who logs in anew after a revocation is let in, though the session came from the other library."""
+    world = a_world()
+    run(world.manager.revoke("ada"), world.stores)
+
+    def log_in(session: Session) -> None:
+        session.regenerate_id()
+        session["user"] = "ada"
+
+    world.request(log_in)
+    assert world.read() == {"n": 1, "user": "ada"}
+
+
+def test_a_revocation_after_the_end_date() -> None:
+    """When the time of moving in is over, revoking marks no old sessions any more."""
+    world = a_world()
+    world.clock.now = END
+    run(world.manager.revoke("ada"), world.stores)
+
+    assert world.did == ["get durable"]
+
+
 def test_left_behind_values(caplog: pytest.LogCaptureFixture) -> None:
     """A value that cannot be kept is left behind and named, and the rest goes on; its content is not told."""
     payload = pack_values({"n": 1, "odd": object(), 3: "secret"})
@@ -515,6 +632,131 @@ def test_left_behind_values(caplog: pytest.LogCaptureFixture) -> None:
     assert unpack_map(payload) == {"n": 1}
     assert caplog.text.count("left behind") == 2
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("act", [add, put(n=2, big=big())], ids=["small", "big"])
+@pytest.mark.parametrize("user", [{}, {"user": "ada"}], ids=["nobody's", "login"])
+@pytest.mark.parametrize("is_stored", [False, True], ids=["cookie", "record"])
+class TestEveryStep:
+    """A request that moves a session in, and what may happen before or at each of its commands."""
+
+    @pytest.fixture
+    def make(self, is_stored: bool, user: dict[str, str]) -> Callable[[], World]:
+        values = {"n": 1, **user}
+        return lambda: stored_world(json.dumps(values).encode()) if is_stored else a_world(values)
+
+    @pytest.mark.requirement(33)
+    def test_the_process_dies(self, make: Callable[[], World], act: Any, user: dict[str, str], is_stored: bool) -> None:
+        """Until its id is marked the old session is whole; then the new one has its place, whose only cookie is lost.
+
+        For the minute in which requests that came along may read the old session, its browser still can.
+        """
+        for at in range(steps(make(), act) + 1):
+            world = make()
+            key = old_key(world)
+            at_step(world, at, die)
+            with suppress(DiedError):
+                world.request(act, world.browser.copy())
+            world.stores.before = None
+
+            is_marked = key in world.stores.snapshot(Tier.DURABLE)
+            is_there = not is_stored or bool(world.stores.snapshot(Tier.OLD))
+            assert world.read() == ({"n": 1, **user} if is_there else {})
+            world.later(seconds=121)
+            assert world.read() == ({} if is_marked else {"n": 1, **user})
+            world.request(put(n=3))
+            assert world.read() == ({"n": 3} if is_marked else {"n": 3, **user})
+
+    @pytest.mark.parametrize("lasts", [False, True], ids=["once", "from then on"])
+    @pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
+    def test_a_store_fails(
+        self, make: Callable[[], World], act: Any, user: dict[str, str], lasts: bool, is_done: bool
+    ) -> None:
+        """Whatever has no answer, nobody is logged out: the browser has the old session or the new one.
+
+        Somebody who copied the old cookie has it too only if the durable tier did not answer from the marker on.
+        """
+        for at in range(steps(make(), act)):
+            world = make()
+            copy = world.browser.copy()
+            failing = fail_at_step(world, at, is_done=is_done, lasts=lasts)
+            with suppress(SessionUnavailable):
+                world.request(act)
+            world.stores.before = None
+            world.stores.down, world.stores.losing_replies = set(), set()
+
+            world.later(seconds=121)
+            is_new = NAME not in world.browser.cookies
+            values = world.read()
+            assert values.pop("n") == (2 if is_new else 1)
+            assert user.items() <= values.items()
+            assert not is_new or not world.read(copy) or (lasts and failing == [Tier.DURABLE])
+
+    def test_another_request(self, make: Callable[[], World], act: Any, user: dict[str, str]) -> None:
+        """Of two requests that move a session in, one does and the other reports what it drops: never two sessions."""
+        for at in range(steps(make(), act)):
+            world = make()
+            copy = world.browser.copy()
+            receipts: list[Receipt] = []
+            world.manager.on_receipt = receipts.append
+            at_step(world, at, partial(world.request, put(other=1)))
+            world.request(act)
+
+            assert [bool(receipt.conflicts) for receipt in receipts].count(True) == 1
+            values = world.read()
+            assert values.keys() - {"big", *user} == ({"n", "other"} if values["n"] == 1 else {"n"})
+            world.later(seconds=121)
+            assert world.read() == values
+            assert world.read(copy) == {}
+            assert len(run(world.manager.sessions_of("ada"), world.stores)) == len(user)
+
+
+class DiedError(BaseException):
+    """The process is no more."""
+
+
+def die() -> None:
+    raise DiedError
+
+
+def steps(world: World, act: Callable[[Session], Any]) -> int:
+    """Return how many commands a request takes when nothing happens."""
+    world.request(act)
+    return len(world.stores.commands)
+
+
+def old_key(world: World) -> str:
+    """Return where an old session's end is marked."""
+    sid = parse_sid(world.request(lambda session: session.sid))
+    assert sid is not None
+    return store_key(sid)
+
+
+def at_step(world: World, at: int, then: Callable[[], Any]) -> None:
+    """Have something else happen before a command, counted from 0."""
+    numbers = count()
+
+    def before(command: Command) -> None:
+        if next(numbers) == at:
+            world.stores.before = None
+            then()
+
+    world.stores.before = before
+
+
+def fail_at_step(world: World, at: int, *, is_done: bool, lasts: bool) -> list[Tier]:
+    """Have a command get no answer, carried out or not, and none after it of its store; returns which that was."""
+    numbers, failing, stores = count(), list[Tier](), world.stores
+
+    def before(command: Command) -> None:
+        number = next(numbers)
+        if number == at:
+            failing.append(command.tier)
+        stores.losing_replies = set(failing) if is_done and number == at else set()
+        stores.down = set(failing) if (not is_done and number == at) or (lasts and number > at) else set()
+
+    stores.before = before
+    return failing
 
 
 @pytest.fixture(autouse=True)

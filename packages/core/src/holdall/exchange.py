@@ -17,6 +17,7 @@ from holdall.drive import Finished, Flow, Steps
 from holdall.errors import SessionConflict, SessionUnavailable, StoreError
 from holdall.events import REASONS, log
 from holdall.headers import Headers, with_session_headers, with_vary_cookie
+from holdall.moving import OldSession, as_token
 from holdall.outcome import Cookie, Home, Outcome, Wish, Write, decide
 from holdall.presented import NOTHING, Presented
 from holdall.record import ORDER_BYTES, Ending, Record
@@ -228,7 +229,16 @@ class Exchange:
         if session._bond is None and not is_moved and not (until and principals.is_short(token)):
             return None
         carried = old.sid if old is not None and goes_on and came == token.bond else None
-        return principals.enter(token, carried, session._label, now)
+        entering = principals.enter(token, carried, session._label, now)
+        was_owners = is_moved and session._old is not None and token.bond == session._owner
+        return self._unless_revoked(entering, token, now) if was_owners else entering
+
+    def _unless_revoked(self, entering: Steps[Gone | None], token: Token, now: int) -> Steps[Gone | None]:
+        """List a login that moves in, and only then ask whether it was revoked: `revoke` does both the other way."""
+        gone = yield from entering
+        if gone is None and (gone := (yield from self._manager._revoked(self.session))) is not None:
+            yield from self._leave(token, now)
+        return gone
 
     def _move_in(self, session: Session) -> Wish:
         """Have a session of another library go on under a new id, bound to whose login it is."""
@@ -297,8 +307,8 @@ class Exchange:
                 yield from self._leave(new, now)  # it is listed, and nobody gets it
             else:
                 yield from self._leave(old, now)
-                if not self._keeps_old:
-                    yield from self._delete_record()
+                if session._old is not None and not self._keeps_old:
+                    yield from self._delete_record(session._old)
         elif base is not None and old is not None and outcome.write in (Write.PROMOTE, Write.UPDATE):
             result = yield from tiers.update(store_key(old.sid), base, changes, old.revision, now)
         if outcome.ends_old and outcome.write is not Write.MOVE and old is not None:
@@ -346,21 +356,31 @@ class Exchange:
             expires = found.record.expires
         if old.payload is not None:
             expires = self._last_inline(old, now)
-        try:
-            yield from manager._tiers.end(store_key(old.sid), expires, now)
-        except SessionUnavailable as error:
-            if old.payload is None:
-                raise
-            # The cookie goes all the same; only a slow request could still bring this session back.
-            manager._tell("degraded", "end", error, tier=self._stored_in)
-
-        yield from self._delete_record()
+        for token, last, library in [(old, expires, self.session._old), *self._came_along(now)]:
+            try:
+                yield from manager._tiers.end(store_key(token.sid), last, now)
+            except SessionUnavailable as error:
+                if token.payload is None:
+                    raise
+                # The cookie goes all the same; only a slow request could still bring this session back.
+                manager._tell("degraded", "end", error, tier=self._stored_in)
+            if library is not None:
+                yield from self._delete_record(library)
         if old.bond and manager._principals is not None:
             yield from manager._principals.leave(old, Ending.ENDED, now)
 
-    def _delete_record(self) -> Steps[None]:
+    def _came_along(self, now: int) -> list[tuple[Token, int, OldSession]]:
+        """Return what else ends with a session of ours: those of another library whose cookies came too."""
+        session, moving_in = self.session, self._manager.moving_in
+        if moving_in is None or session._old is not None or not session._headers:
+            return []
+        found = moving_in.presented(session._headers, now / 1000)
+        tokens = [(as_token(old, now // 1000, self._manager.settings), old) for old in found]
+        return [(token, max(token.expires, moving_in.remembered), old) for token, old in tokens]
+
+    def _delete_record(self, old: OldSession) -> Steps[None]:
         """Delete what another library has of a session that moved in or ended; its marker holds without that."""
-        if (old := self.session._old) is None or old.record is None:
+        if old.record is None:
             return
         try:
             yield Delete(Tier.OLD, old.record)
@@ -392,7 +412,7 @@ class Exchange:
         A response that is under way may have moved its end, by the lifetime of the settings as a rule.
         """
         manager = self._manager
-        until = 0 if manager.moving_in is None or self.session._old is None else manager.moving_in.until
+        until = 0 if manager.moving_in is None or self.session._old is None else manager.moving_in.remembered
         return max(token.expires, now // 1000 + manager.settings.lifetime, until)
 
     def _fits_packed(self, values: dict[str, Wire]) -> bool:

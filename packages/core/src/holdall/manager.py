@@ -175,9 +175,7 @@ class SessionManager:
         if keep is None and except_sid is not None:
             raise UsageError("except_sid is no session id: use session.sid")
         principals = self._bound_sessions()
-        return (
-            principals.revoke(principal, keep) if self.moving_in is None else self._revoke(principals, principal, keep)
-        )
+        return self._revoke(principals, principal, keep)
 
     def sessions_of(self, principal: str) -> Flow[list[BoundSession]]:
         """Return the sessions bound to a principal that have not ended, the one seen last first. Drive it.
@@ -212,9 +210,9 @@ class SessionManager:
 
     def _revoke(self, principals: Principals, principal: str, keep: bytes | None) -> Steps[None]:
         """Have old sessions of a principal refused that were issued until now, then end all that have moved in."""
-        assert self.moving_in is not None
-        key = moving.revoked_key(principals.bond(principal))
-        yield from self._tiers.end(key, self.moving_in.until, self._now())
+        if (moving_in := self.moving_in) is not None and self.clock() < moving_in.until:
+            key, spared = moving.revoked_key(principals.bond(principal)), moving.spared(keep) if keep else b""
+            yield from self._tiers.end(key, moving_in.remembered, self._now(), spared)
         yield from principals.revoke(principal, keep)
 
     def _check_moving_in(self, moving_in: MovingIn) -> None:
@@ -254,7 +252,8 @@ class SessionManager:
         is_odd, token = presented.ignored, presented.token
         if self.moving_in is not None and not (presented.inline or presented.reference):
             now = self.clock()
-            session._old = old = self.moving_in.present(session._headers, now)
+            found = self.moving_in.presented(session._headers, now)
+            session._old = old = found[0] if len(found) == 1 else None
             if old is not None:
                 token = moving.as_token(old, int(now), self.settings)
             is_odd = old is None and (is_odd or self.moving_in.is_presented(session._headers, now))
@@ -365,20 +364,27 @@ class SessionManager:
         else:
             if gone is not None and self._is_moved(gone):
                 gone = None  # requests that the browser sent together; what they change is dropped at the commit
-            if gone is None and self._principals is not None and (principal := self._owner(old.payload)) is not None:
-                key = moving.revoked_key(self._principals.bond(principal))
-                revoked = yield from self._tiers.ending(key, now)
-                gone = revoked if revoked is not None and revoked.time >= old.issued * 1000 else None
+            if gone is None:
+                session._old = old
+                gone = yield from self._revoked(session)
         if session._opened:  # begun anew, or loaded, while this load was under way
             return
         if old is not None:
             session._old, session._token = old, moving.as_token(old, now // 1000, self.settings)
         self._show_inline(session, session._token or token, gone)
 
-    def _owner(self, payload: bytes) -> str | None:
-        assert self.moving_in is not None
-        values = {key: decode(wire) if type(wire) is bytes else wire for key, wire in unpack_map(payload).items()}
-        return self.moving_in.principal_of(values)
+    def _revoked(self, session: Session) -> Steps[Gone | None]:
+        """Return how the old sessions of a login were revoked that moves in, if it is one of those that were meant."""
+        old, token, moving_in = session._old, session._token, self.moving_in
+        if self._principals is None or moving_in is None or old is None or token is None:
+            return None
+        values = {key: decode(wire) if type(wire) is bytes else wire for key, wire in unpack_map(old.payload).items()}
+        if (principal := moving_in.principal_of(values)) is None:
+            return None
+        session._owner = self._principals.bond(principal)
+        gone = yield from self._tiers.ending(moving.revoked_key(session._owner), self._now())
+        is_meant = gone is not None and gone.time >= old.issued * 1000 and gone.write_id != moving.spared(token.sid)
+        return gone if is_meant else None
 
     def _is_to_ask(self, bond: bytes, sid: bytes) -> bool:
         """Tell whether it is time to ask if a session was revoked."""

@@ -18,6 +18,7 @@ from holdall.cookie_options import CookieOptions
 from holdall.cookies import SetCookie, find_values
 from holdall.errors import UsageError
 from holdall.headers import Headers
+from holdall.record import WRITE_ID_BYTES
 from holdall.settings import Settings
 from holdall.tiers import store_key
 from holdall.token import Token
@@ -68,6 +69,8 @@ class MovingIn(ABC):
             raise UsageError(f"keep={keep!r} must be True or False")
         self.until = int(until.timestamp())
         """In seconds UTC since 1970."""
+        self.remembered = self.until + 86_400
+        """Until when it must be known what has moved in or ended: a day more, for servers whose clocks are behind."""
         self.keep = keep
 
     @property
@@ -112,12 +115,11 @@ class MovingIn(ABC):
         """Tell whether there may be something to be read."""
         return now < self.until and bool(self.names(header))
 
-    def present(self, header: str, now: float) -> OldSession | None:
-        """Return the session that the old cookies present; of several that differ none, so that order cannot steer."""
+    def presented(self, header: str, now: float) -> list[OldSession]:
+        """Return the sessions that the old cookies present, each once. Of several none is meant: order cannot steer."""
         if not self.is_presented(header, now):
-            return None
-        found = {old.id: old for old in self.find(header, now) if not 0 < old.expires <= now}
-        return found.popitem()[1] if len(found) == 1 else None
+            return []
+        return [*{old.id: old for old in self.find(header, now) if not 0 < old.expires <= now}.values()]
 
     def delete(self, header: str) -> Headers:
         """Return the headers that delete the old cookies of a Cookie header."""
@@ -135,6 +137,11 @@ def as_token(old: OldSession, now: int, settings: Settings) -> Token:
 def revoked_key(bond: bytes) -> str:
     """Return under which key it is marked that somebody's old sessions were revoked."""
     return store_key(hashlib.sha256(b"holdall/moving-in/revoked" + bond).digest())
+
+
+def spared(sid: bytes) -> bytes:
+    """Return what such a marker has as its write id, to say which session it spares."""
+    return hashlib.sha256(b"holdall/moving-in/spared" + sid).digest()[:WRITE_ID_BYTES]
 
 
 def pack_values(values: Mapping[Any, Any]) -> bytes:

@@ -39,6 +39,7 @@ class Session(MutableMapping[str, Any]):
     _chosen: "Presented | None" = None  # the same, found out before the session was touched
     _token: "Token | None" = None  # the live session the request came with
     _old: "OldSession | None" = None  # what _token was made of, if the request came with another library's session
+    _owner: bytes = b""  # whose login that is, in the sense of a bond
     _opened: bool = False  # _loaded holds the data, or there is none
     _failure: Exception | None = None  # why loading failed: not tried again in this request
     _waited: float = 0.0  # seconds that this request has waited for its stores

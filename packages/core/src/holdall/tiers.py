@@ -60,6 +60,8 @@ class Gone(NamedTuple):
     """None: there is nothing at all under its sid."""
     time: int
     """When it ended, in milliseconds UTC since 1970; 0 if nobody knows."""
+    write_id: bytes = b""
+    """That of its marker."""
 
 
 class Inline(NamedTuple):
@@ -282,7 +284,7 @@ class Tiers:
         """Carry a session over to a new sid and end the old one (rule 9).
 
         Returns `Written` if the new one is stored, its values if it `fits` the cookie, `Gone` if the old one had ended:
-        then there is no new one. Raises `SessionUnavailable` while the old one still stands.
+        then there is no new one. Raises `SessionUnavailable` while an old one that is stored still stands.
         """
         write_id = self._random(WRITE_ID_BYTES)
         expires = base.last if isinstance(base, Inline) else base.record.expires
@@ -298,10 +300,11 @@ class Tiers:
             try:
                 result = yield from self._replace(old_key, marker, expires, expect, write_id, base_id, now)
             except SessionUnavailable as error:
-                if new is not None or not isinstance(base, Inline):
+                if not isinstance(base, Inline):
                     raise
+                # It may be marked all the same: to keep the new one back could end both.
                 self._tell("degraded", "move", error, tier=self._home)
-                return values
+                result = None
             if isinstance(result, Held):
                 current = result
                 continue
@@ -341,12 +344,12 @@ class Tiers:
             raise SessionUnavailable("a new session id is taken: is the random source broken?")
         return Held(record, result.version, None), plain
 
-    def end(self, key: str, expires: int, now: int) -> Steps[None]:
+    def end(self, key: str, expires: int, now: int, write_id: bytes = b"") -> Steps[None]:
         """Replace whatever there is under a sid by a marker that it ended (rule 3).
 
         Raises `SessionUnavailable` if it may not have ended.
         """
-        plain = pack(Marker(Ending.ENDED, now, expires, self._random(WRITE_ID_BYTES)))
+        plain = pack(Marker(Ending.ENDED, now, expires, write_id or self._random(WRITE_ID_BYTES)))
         try:
             yield Put(self._home, key, self._records.seal(plain, key.encode(), now / 1000), expires, Expect.ANYTHING)
         except StoreError as error:
@@ -491,7 +494,7 @@ class Tiers:
 
 
 def _gone(stored: Record | Marker | None) -> Gone:
-    return Gone(stored.ending, stored.time) if isinstance(stored, Marker) else Gone(None, 0)
+    return Gone(stored.ending, stored.time, stored.write_id) if isinstance(stored, Marker) else Gone(None, 0)
 
 
 def _values(current: Held | Inline, base: Held | Inline) -> dict[str, Wire]:
