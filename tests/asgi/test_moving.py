@@ -182,6 +182,17 @@ def test_other_spellings() -> None:
         assert client.get("/show").json() == {}
 
 
+@pytest.mark.parametrize("name", ["__Host-session", "__Secure-old"])
+def test_names_with_a_prefix(name: str) -> None:
+    """A cookie whose name needs Secure is read, and deleted with it."""
+    client = moved({name: before().cookies["session"]}, session_cookie=name)
+
+    assert client.get("/show").json() == VALUES
+    deletion = client.get("/count").headers.get_list("set-cookie")[-1]
+    assert deletion.startswith(f"{name}=; Max-Age=0")
+    assert "; Secure" in deletion
+
+
 def test_nonsense() -> None:
     """An empty key and an end date without a time zone are refused."""
     with pytest.raises(UsageError, match="secret_key is empty"):

@@ -41,9 +41,9 @@ class StarletteSessions(MovingIn):
         self._signer = TimestampSigner(str(secret_key))
         self._max_age = max_age
         self._principal_of = principal_of
-        self._cookie = CookieOptions(
-            session_cookie, path=path, domain=domain, partitioned=partitioned, secure=partitioned
-        )
+        # Browsers take a deletion without Secure too, but where the name or Partitioned asks for it.
+        secure = partitioned or session_cookie.lower().startswith(("__host-", "__secure-"))
+        self._cookie = CookieOptions(session_cookie, secure=secure, path=path, domain=domain, partitioned=partitioned)
 
     @property
     def cookie(self) -> CookieOptions:
