@@ -10,7 +10,7 @@ import atheris
 def main() -> None:
     """Fuzz until libFuzzer has enough, or until a check raises."""
     logging.disable()
-    with atheris.instrument_imports(include=["holdall"]):
+    with atheris.instrument_imports(include=["holdall", "holdall_stores"]):
         target = importlib.import_module(f"tests.fuzz.{sys.argv[1]}")
     atheris.Setup([sys.argv[0], *sys.argv[2:]], target.check)
     atheris.Fuzz()

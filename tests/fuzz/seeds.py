@@ -1,7 +1,9 @@
-"""What fuzzing starts from: the layers of the wire format's vectors."""
+"""What fuzzing starts from: the layers of the wire format's vectors, and what Python 2 pickled."""
 
 import json
+from base64 import b64decode
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from holdall.codec import unpack_map
@@ -9,6 +11,7 @@ from holdall_conformance.wire import FOLDER
 
 NOW = 1_800_000_010.25
 """The time of most vectors, in seconds UTC since 1970."""
+OLD = Path(__file__).parents[1] / "stores" / "gae_sessions"
 
 
 def vectors() -> Iterator[dict[str, Any]]:
@@ -55,3 +58,12 @@ def packed_values() -> Iterator[bytes]:
         for wire in unpack_map(bytes.fromhex(each["payload"])).values():
             if type(wire) is bytes:
                 yield wire
+
+
+def pickles() -> Iterator[bytes]:
+    """Yield what Python 2.7 wrote of many values, and of the sessions of gae-sessions."""
+    for each in json.loads((OLD / "pickles.json").read_text()):
+        yield b64decode(each["pickle"])
+    for session in json.loads((OLD / "cookies.json").read_text())["sessions"]:
+        text = "".join(piece.strip('"') for piece in session["cookies"].values())
+        yield b64decode(session.get("stored", text[87:]))  # after the signature and the id

@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 import pytest
 
 CORPUS = Path(__file__).with_name("corpus")
-TARGETS = ("cookies", "codec", "token", "record")
+TARGETS = ("cookies", "codec", "token", "record", "plain_pickle")
 FILES = [pytest.param(path, id=f"{path.parent.name}-{path.name}") for path in sorted(CORPUS.glob("*/*"))]
 
 
@@ -54,6 +54,8 @@ def refusing(error: type[Exception]) -> Callable[..., Any]:
         ("token", "holdall.token._PADDING", 1),
         ("record", "holdall.record._ENDINGS", frozenset(range(256))),
         ("record", "holdall.principals._LAYOUTS", {(int, int)}),
+        ("plain_pickle", "holdall_stores.plain_pickle._measure", refusing(RecursionError)),
+        ("plain_pickle", "holdall_stores.gae_sessions._SIGNATURE", 43),
     ],
 )
 def test_a_defect_is_noticed(target: str, place: str, defect: Any, monkeypatch: pytest.MonkeyPatch) -> None:

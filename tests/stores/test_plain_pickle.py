@@ -1,16 +1,20 @@
 """The reader of plain pickles: what Python 2 writes for plain values, and nothing else, whatever it is sent."""
 
+import ast
+import base64
 import collections
 import datetime
 import decimal
 import io
 import itertools
+import json
 import os
 import pickle
 import pickletools
 import struct
 import sys
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +22,9 @@ from holdall_stores.plain_pickle import NotPlainError, loads
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.core.support import identical
+
+MADE = Path(__file__).parent / "gae_sessions" / "pickles.json"  # see pickles.py2
 # What Python 3 writes in protocol 2 for these is what Python 2 writes for its unicode, long and so on.
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 KEYS: st.SearchStrategy[Any] = st.none() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text()
@@ -94,6 +101,16 @@ def test_hostile(data: bytes) -> None:
     assert set(sys.modules) == before
 
 
+@pytest.mark.parametrize("by", ["pickle", "cPickle"])
+def test_python_2(by: str) -> None:
+    """What a real Python 2.7 wrote, by either of its modules, comes back equal and of the type it has here."""
+    made = [each for each in json.loads(MADE.read_text()) if each["by"] == by]
+
+    assert len(made) > 50
+    for each in made:
+        assert identical(loads(base64.b64decode(each["pickle"])), ast.literal_eval(each["value"])), each["value"]
+
+
 @given(PLAIN)
 @settings(max_examples=60, deadline=None)
 @example([True, 1, 1.0, 255, 256, 65_535, 65_536, 2**31 - 1, 2**31, -(2**31), 2**63, -(2**200)])
@@ -105,6 +122,7 @@ def test_plain(value: Any) -> None:
     assert repr(read) == repr(value)
 
 
+@pytest.mark.requirement(39)
 @given(st.binary(max_size=60) | st.lists(st.sampled_from(sorted(HOSTILE.values()))).map(b"".join))
 @settings(max_examples=300, deadline=None)
 def test_any_bytes(data: bytes) -> None:

@@ -76,8 +76,8 @@ class _Reader:
 
     def _text_int(self) -> None:
         digits, newline, _ = self._data[self._at : self._at + 32].partition(b"\n")
-        if not newline or not digits.removeprefix(b"-").isdigit():
-            raise NotPlainError("damaged")
+        if not newline or not digits.removeprefix(b"-").isdigit() or b"%d" % int(digits) != digits:
+            raise NotPlainError("damaged")  # or a bool of protocol 1, which is 00 or 01
         self._at += len(digits) + 1
         self._push(int(digits))
 
@@ -88,7 +88,7 @@ class _Reader:
         self._push(int.from_bytes(self._take(size), "little", signed=True))
 
     def _string(self, layout: str) -> None:
-        raw = self._take(max(0, self._number(layout)))
+        raw = self._take(self._number(layout))
         try:
             self._push(raw.decode())
         except UnicodeDecodeError:
@@ -189,18 +189,19 @@ def _may_be_in_key(value: Any) -> bool:
 def _measure(value: Any, most_bytes: int) -> None:
     """Refuse what is too large or too deep once everything shared is written out; what contains itself is both."""
     left = most_bytes
-    level = [value]
+    level = {id(value): (value, 1)}  # what is at this depth, each object once, and how many times it is there
     for _ in range(_DEEPEST):
-        below: list[Any] = []
-        for each in level:
+        below: dict[int, tuple[Any, int]] = {}
+        for each, times in level.values():
             kind = type(each)
-            left -= 1 + (len(each) if kind in (str, bytes) else each.bit_length() // 8 if kind is int else 0)
-            if kind is dict:
-                below += [*each, *each.values()]
-            elif kind in (list, tuple):
-                below += each
-            if left < len(below):
+            size = len(each) if kind in (str, bytes) else each.bit_length() // 8 if kind is int else 0
+            left -= times * (1 + size)
+            if left < 0:
                 raise NotPlainError("too large")
+            inner = [*each, *each.values()] if kind is dict else each if kind in (list, tuple) else ()
+            for item in inner:
+                before = below.get(id(item))
+                below[id(item)] = (item, times if before is None else before[1] + times)
         if not below:
             return
         level = below
