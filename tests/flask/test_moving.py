@@ -150,6 +150,7 @@ def test_compressed() -> None:
     assert moved(cookie).request(dict) == values
 
 
+@pytest.mark.requirement(39)
 def test_bomb() -> None:
     """What would be over a megabyte once inflated is no session."""
     cookie = signer().dumps({"text": "x" * 1_000_001})
@@ -177,6 +178,7 @@ def test_end_date() -> None:
     assert site.request(dict) == {}
 
 
+@pytest.mark.requirement(39)
 def test_too_old() -> None:
     """A cookie older than PERMANENT_SESSION_LIFETIME is no session, as with Flask; nor is one from the future."""
     cookie = Past().visit()
@@ -185,6 +187,7 @@ def test_too_old() -> None:
     assert moved(cookie, clock=FakeClock(time.time() - 3600)).request(dict) == {}
 
 
+@pytest.mark.requirement(40)
 def test_other_spellings() -> None:
     """A signature spelled otherwise does not make another session of one that has moved in."""
     cookie = Past().visit()
@@ -197,6 +200,7 @@ def test_other_spellings() -> None:
         assert site.request(dict) == {}
 
 
+@pytest.mark.requirement(39)
 def test_foreign_cookies() -> None:
     """Whatever stands under the name without a signature of Flask's sessions is no session and no error."""
     good = Past().visit()

@@ -50,7 +50,7 @@ COOKIES, CURRENT = "holdall/cookies.py", "holdall/current.py"
 EXCHANGE, HEADERS, MANAGER = "holdall/exchange.py", "holdall/headers.py", "holdall/manager.py"
 OPTIONS, PRESENTED, PRINCIPALS = "holdall/cookie_options.py", "holdall/presented.py", "holdall/principals.py"
 RECORD, SEALING, SESSION = "holdall/record.py", "holdall/sealing.py", "holdall/session.py"
-TIERS, TOKEN = "holdall/tiers.py", "holdall/token.py"
+TIERS, TOKEN, MOVING = "holdall/tiers.py", "holdall/token.py", "holdall/moving.py"
 ASGI = "holdall_asgi/middleware.py"
 BREAKER, DATASTORE, MEMCACHED = (
     "holdall_stores/breaker.py",
@@ -60,6 +60,7 @@ BREAKER, DATASTORE, MEMCACHED = (
 PARTS, POOL, STORES = "holdall_stores/parts.py", "holdall_stores/pool.py", "holdall_stores/stores.py"
 WSGI = "holdall_wsgi/middleware.py"
 FLASK, DJANGO = "holdall_flask/settings.py", "holdall_django/conf.py"
+GAE_SESSIONS, OLD_FLASK = "holdall_stores/gae_sessions.py", "holdall_flask/moving.py"
 
 # Edits that more than one line has a test for.
 _IGNORED_IS_DELETED = (
@@ -1133,5 +1134,110 @@ DEFECTS = [
             'raise StoreUnavailable("a large value was written by a newer version of Holdall")',
             "return None",
         ),
+    ),
+    # -- moving in -----------------------------------------------------------------------------------------------------
+    _defect(
+        39,
+        "the HMAC of gae-sessions' cookies is not checked",
+        "stores/test_gae_sessions.py::test_forged",
+        (
+            GAE_SESSIONS,
+            'if parts is None or not compare_digest(signature.encode("utf-8", "replace"), good):',
+            "if parts is None:",
+        ),
+    ),
+    _defect(
+        39,
+        "gae-sessions' pickles are read by an unpickler that finds every class",
+        "stores/test_gae_sessions.py::test_not_plain",
+        (
+            GAE_SESSIONS,
+            "models, values = loads(value, self.most_bytes)",
+            'models, values = __import__("pickle").loads(value, encoding="latin-1")',
+        ),
+    ),
+    _defect(
+        39,
+        "a Flask cookie is accepted however old it is",
+        "flask/test_moving.py::test_too_old",
+        (
+            OLD_FLASK,
+            "if isinstance(values, dict) and 0 <= int(now) - issued <= lifetime:",
+            "if isinstance(values, dict):",
+        ),
+    ),
+    _defect(
+        39,
+        "the end date is ignored",
+        "core/test_moving.py::test_until",
+        (MOVING, "return now < self.until and bool(self.names(header))", "return bool(self.names(header))"),
+    ),
+    _defect(
+        39,
+        "an old cookie wins over a session of Holdall's",
+        "core/test_moving.py::test_a_session_of_ours_counts",
+        (
+            MANAGER,
+            "if self.moving_in is not None and not (presented.inline or presented.reference):",
+            "if self.moving_in is not None:",
+        ),
+    ),
+    _defect(
+        39,
+        "of several old sessions the last one in the header is meant",
+        "core/test_moving.py::test_several_cookies",
+        (MANAGER, "old = found[0] if len(found) == 1 else None", "old = found[-1] if found else None"),
+    ),
+    _defect(
+        40,
+        "the old cookie is not deleted",
+        "core/test_moving.py::test_first_write_moves",
+        (EXCHANGE, "else moving.delete(self._opened._headers)", "else []"),
+    ),
+    _defect(
+        40,
+        "the old record is not deleted",
+        "core/test_moving.py::test_stored",
+        (EXCHANGE, "if session._old is not None and not self._keeps_old:", "if False:"),
+    ),
+    _defect(
+        40,
+        "nobody asks whether an old session has moved in or ended",
+        "core/test_moving.py::test_copied_cookie",
+        (MANAGER, "gone = yield from self._tiers.ending(store_key(token.sid), now)", "gone = None"),
+    ),
+    _defect(
+        40,
+        "a logout leaves an old cookie alive that came along",
+        "core/test_moving.py::test_logout_ends_what_came_along",
+        (
+            EXCHANGE,
+            "[(old, expires, self.session._old), *self._came_along(now)]",
+            "[(old, expires, self.session._old)]",
+        ),
+    ),
+    _defect(
+        40,
+        "a login that is revoked while it moves in goes on",
+        "core/test_moving.py::test_a_revocation_while_it_moves",
+        (EXCHANGE, "was_owners = is_moved and", "was_owners = False and"),
+    ),
+    _defect(
+        40,
+        "a revocation ends the old session that it is to spare",
+        "core/test_moving.py::test_a_revocation_spares_who_asked",
+        (MANAGER, " and gone.write_id != moving.spared(token.sid)", ""),
+    ),
+    _defect(
+        40,
+        "what ended is forgotten at the end date",
+        "core/test_moving.py::test_clocks_apart",
+        (MOVING, "self.remembered = self.until + 86_400", "self.remembered = self.until"),
+    ),
+    _defect(
+        40,
+        "a copied cookie is another session when its signature is spelled otherwise",
+        "flask/test_moving.py::test_other_spellings",
+        (OLD_FLASK, 'text.rpartition(".")[0].encode("latin-1")', 'text.encode("latin-1")'),
     ),
 ]

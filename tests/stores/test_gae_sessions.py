@@ -121,6 +121,7 @@ def test_what_the_id_says() -> None:
     assert "Max-Age=" not in world.headers[-1][1].partition("; Max-Age=0")[0]
 
 
+@pytest.mark.requirement(39)
 def test_ended() -> None:
     """A session past its end is none."""
     world = a_world("ended")
@@ -128,6 +129,7 @@ def test_ended() -> None:
     assert write(world, act=dict) == {}
 
 
+@pytest.mark.requirement(39)
 @pytest.mark.parametrize("name", ["date", "set", "object", "model", "loop"])
 def test_not_plain(name: str, caplog: pytest.LogCaptureFixture) -> None:
     """A session that holds more than plain values is not read, and the log says so without its content."""
@@ -163,6 +165,7 @@ def test_keep() -> None:
     assert world.browser.cookies == {}
 
 
+@pytest.mark.requirement(39)
 def test_forged() -> None:
     """Whatever is not signed with the key, or not as the original writes it, is no session and asks no store."""
     memcache = Memcache("stored")
@@ -237,6 +240,7 @@ def test_stored_and_down() -> None:
     assert write(world, act=dict) == STORED
 
 
+@pytest.mark.requirement(39)
 @pytest.mark.parametrize("record", [b"", b"garbage", b"\x80\x02cos\nsystem\n.", b"\x80\x02}}\x86.", b"\x80\x02N."])
 def test_damaged_records(record: bytes) -> None:
     """A record that is damaged, or hostile, is no session."""
