@@ -337,7 +337,7 @@ class TestEnding:
         world.request(lambda session: session.update(x=1), other)
         assert world.set_cookies() == []
         assert world.receipt is not None
-        assert world.receipt.conflicts
+        assert [conflict.keys for conflict in world.receipt.conflicts] == [("x",)]
         world.later(seconds=61)
         world.request(lambda session: session.update(x=1), other)
         assert world.set_cookies() != []

@@ -178,6 +178,7 @@ class Exchange:
         if session._gone is not None:
             if changes:
                 self._report("superseded", changes.keys)
+                session._rebase(session._loaded)  # they are not to be reported again, as late
             return Wish.NOTHING
         persist = session._persist and not session._is_stored()
         if not changes and not persist:
