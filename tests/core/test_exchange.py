@@ -489,6 +489,20 @@ class TestWhatChanged:
         assert [session.was_modified() for session in sessions] == [True, False, True]
         assert not sessions[2].is_modified()
 
+    def test_is_complete(self) -> None:
+        """An exchange needs no finish where nothing can be left to save, unless somebody is to be told."""
+        for told, options in ((False, {}), (True, {"on_receipt": print}), (True, {"on_event": print})):
+            world = World(**options)
+            for act, waits in (
+                *((lambda session: None, False), (put(n=1), told), (lambda session: session["n"], told)),
+                *((put(items=[]), True), (lambda session: session["items"], True), (put(n=2), told)),
+            ):
+                exchange = world.open()
+                act(exchange.session)
+                world.headers = run(exchange.commit(status=200, headers=[]), world.stores)
+                world.browser.receive(world.headers)
+                assert exchange.is_complete() is not waits
+
     def test_over_at_once_is_no_conflict(self) -> None:
         """A session begun with an end that is past is gone after the response, and nothing is reported."""
         world = World()

@@ -137,7 +137,7 @@ class SessionMiddleware:
             scope[_CONNECTION] = outer  # and no cycle is left, which would keep the session's data for a while
             _here.reset(here_token)
             current_session.reset(session_token)
-        if exchange.session.is_accessed():  # or there is nothing to finish, and nobody to tell
+        if not exchange.is_complete():
             late = exchange.finish()
             if not isinstance(late, Finished):
                 await _to_the_end(late, self.stores)

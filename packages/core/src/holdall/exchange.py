@@ -167,6 +167,12 @@ class Exchange:
                 self._report("late", changes.keys)
         return Finished(self._receipt())
 
+    def is_complete(self) -> bool:
+        """Tell whether `finish` has nothing to save and nobody to tell: who needs no receipt may leave it out then."""
+        session, manager = self.session, self._manager
+        nobody = manager.on_receipt is None and manager.on_event is None
+        return session._presented is None or (nobody and session.is_as_read())
+
     # -- what is wished ----------------------------------------------------------------------------------------------
 
     def _wish(self, changes: Changes) -> Wish:

@@ -181,7 +181,7 @@ class HoldallInterface(SessionInterface):
 
         @response.call_on_close
         def finish() -> None:
-            if exchange.session.is_accessed() and not (body and body.failed):
+            if not exchange.is_complete() and not (body and body.failed):
                 drive(exchange.finish())
 
     # -- the configuration -------------------------------------------------------------------------------------------
