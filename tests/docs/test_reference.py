@@ -22,8 +22,8 @@ def test_no_package_is_left_out() -> None:
 
 @pytest.mark.parametrize("module", [*PACKAGES, *(name for name in MODULES if "django" not in name)])
 def test_names_can_be_imported(module: str) -> None:
-    """Each name of the reference is there at run time."""
-    for name in exports(module):
+    """Each name of the reference is there at run time; `AppEngineMemcache` is where tests/appengine runs."""
+    for name in exports(module).keys() - {"AppEngineMemcache"}:
         assert hasattr(import_module(module), name), name
 
 

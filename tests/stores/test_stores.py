@@ -275,7 +275,7 @@ def test_clients_are_imported_when_they_are_used() -> None:
     """Importing the package, and using Memory, imports no client of a server and not SQLite."""
     run(
         "import sys, holdall_stores; holdall_stores.Stores(holdall_stores.Memory());"
-        "wrong = {'pymemcache', 'sqlite3', 'google.cloud', 'grpc', 'socket'} & set(sys.modules);"
+        "wrong = {'pymemcache', 'sqlite3', 'google.cloud', 'google.appengine', 'grpc', 'socket'} & set(sys.modules);"
         "assert not wrong, wrong"
     )
 
@@ -285,6 +285,8 @@ def test_clients_are_imported_when_they_are_used() -> None:
     [
         ("pymemcache", "holdall_stores.Memcached", "memcached"),
         ("pymemcache", "holdall_stores.Stores.from_urls(cache='memcached://h:1')", "memcached"),
+        ("google.appengine", "holdall_stores.AppEngineMemcache", "appengine"),
+        ("google.appengine", "holdall_stores.Stores.from_urls(cache='appengine-memcache://')", "appengine"),
         ("google.cloud.ndb", "holdall_stores.Datastore", "datastore"),
         ("google.cloud.ndb", "holdall_stores.Stores.from_urls(durable='datastore://p')", "datastore"),
     ],

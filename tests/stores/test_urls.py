@@ -106,6 +106,7 @@ def test_datastore_urls(url: str, parts: tuple[Any, ...], monkeypatch: pytest.Mo
         ({"durable": ""}, "durable: .*datastore://"),
         ({"durable": "sqlite://[x/"}, "durable: .*sqlite://"),
         ({"durable": "memcached://h:1"}, "durable: memcached forgets"),
+        ({"durable": "appengine-memcache://"}, "durable: appengine-memcache forgets"),
         ({"cache": "memcached://h:1?timout=1"}, "cache, memcached://: .*'timout'.*timeout, connect_timeout"),
         ({"cache": "memcached://h:1?timeout=1&timeout=2"}, "'timeout' is there twice"),
         ({"cache": "memcached://h:1?timeout=soon"}, "timeout='soon'"),

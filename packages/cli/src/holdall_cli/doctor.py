@@ -245,6 +245,8 @@ def _check_cache(findings: Findings, url: str, clock: Callable[[], float]) -> No
     with closing(stores):
         parts = urlsplit(url)
         servers = [unquote(parts.path)] if parts.scheme == "memcached+unix" else parts.netloc.split(",")
+        if parts.scheme == "appengine-memcache":
+            findings.facts.append("appengine-memcache: answers within App Engine's requests only, and was not asked")
         if not url.startswith("memcached"):
             return
         most = getattr(stores.cache, "max_value_bytes", 0)

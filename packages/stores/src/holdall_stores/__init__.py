@@ -2,9 +2,9 @@
 
     stores = Stores.from_urls(cache="memcached://10.0.0.5:11211", durable="datastore://my-project")
 
-`Stores` carries out the commands of the core on a cache, a durable store or both. `Memory`, `SQLite`, `Memcached` and
-`Datastore` are stores; anything with the two methods of `Store` is one too. The last three, and the clients they need,
-are imported when they are first used, as is `in_threads`, which makes stores awaitable.
+`Stores` carries out the commands of the core on a cache, a durable store or both. `Memory`, `SQLite`, `Memcached`,
+`Datastore` and `AppEngineMemcache` are stores; anything with the two methods of `Store` is one too. All but `Memory`,
+and the clients they need, are imported when they are first used, as is `in_threads`, which makes stores awaitable.
 """
 
 from importlib import import_module
@@ -23,12 +23,14 @@ from holdall_stores.sweep import delete_expired_sessions as delete_expired_sessi
 from holdall_stores.sweep import sweepable as sweepable
 
 if TYPE_CHECKING:
+    from holdall_stores.appengine import AppEngineMemcache as AppEngineMemcache
     from holdall_stores.datastore import Datastore as Datastore
     from holdall_stores.memcached import Memcached as Memcached
     from holdall_stores.sqlite import SQLite as SQLite
     from holdall_stores.threads import in_threads as in_threads
 
 _LAZY = {
+    "AppEngineMemcache": ("holdall_stores.appengine", "pip install 'holdall-stores[appengine]'"),
     "Datastore": ("holdall_stores.datastore", "pip install 'holdall-stores[datastore]'"),
     "Memcached": ("holdall_stores.memcached", "pip install 'holdall-stores[memcached]'"),
     "SQLite": ("holdall_stores.sqlite", "use a Python that was built with sqlite3"),

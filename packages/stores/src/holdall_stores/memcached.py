@@ -34,17 +34,12 @@ from pymemcache.client.base import Client
 from pymemcache.exceptions import MemcacheServerError, MemcacheUnexpectedCloseError, MemcacheUnknownError
 
 from holdall_stores.breaker import Breaker
+from holdall_stores.exptime import exptime
 from holdall_stores.pool import Pool
 from holdall_stores.stores import Store
 
 # memcached's default limit, 1 MiB, counts the key (up to 250 bytes) and a header (59 bytes in 1.6.18) too.
 DEFAULT_MAX_VALUE_BYTES = 1_048_000
-
-# https://github.com/memcached/memcached/blob/master/doc/protocol.txt, "Expiration times": more than 30 days is taken as
-# an absolute time.
-_LONGEST_RELATIVE = 30 * 24 * 3600
-# It is read into a signed 32-bit number: what is larger has been kept for ever (2**32) or not at all (10**12).
-_LATEST_ABSOLUTE = 2**31 - 1
 
 _RING_POINTS = 128  # per server: their shares of the keys then differ by some 10 %
 _RECEIVE = 65_536  # bytes
@@ -169,7 +164,7 @@ class _Server:
             if reply not in (b"DELETED", b"NOT_FOUND"):
                 raise MemcacheUnknownError
             return Deleted()
-        expire = _exptime(command.expires, self._clock())
+        expire = exptime(command.expires, self._clock())
         if command.expect is Expect.ANYTHING:
             stored = client.store(b"set", command.key, command.value, expire)
         elif command.expect is Expect.ABSENT:
@@ -178,17 +173,6 @@ class _Server:
             stored = client.store(b"cas", command.key, command.value, expire, b" %d" % command.expect)
         # The server said NOT_STORED, EXISTS or NOT_FOUND, to a command that was sent only once.
         return Stored(None) if stored else Conflict()
-
-
-def _exptime(expires: int, now: float) -> int:
-    """Return an expiry in memcached's terms: relative where it can be, so that its clock is no matter."""
-    if expires <= now:
-        return -1  # gone at once; the condition of an add or cas is checked all the same
-    # memcached counts whole ticks of its own and may forget almost a second early: one more keeps it from that.
-    seconds = math.ceil(expires - now) + 1
-    if seconds > _LONGEST_RELATIVE and expires <= _LATEST_ABSOLUTE:
-        return expires
-    return min(seconds, _LONGEST_RELATIVE)  # after 2038 it can say no more; a cache may forget sooner
 
 
 def _address(server: str) -> tuple[str, int] | str:

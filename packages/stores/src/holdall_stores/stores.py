@@ -110,6 +110,7 @@ class Stores:
 
         - `memcached://host:port,host:port`, `?timeout=&connect_timeout=&max_pool_size=&max_value_bytes=`; a cache only
         - `memcached+unix:///path/to/socket`, with the same parameters
+        - `appengine-memcache://` or `appengine-memcache://namespace`, `?timeout=`; a cache only
         - `datastore://project/namespace?database=&emulator=host:port&timeout=`
         - `sqlite:///relative/path` or `sqlite:////absolute/path`, `?timeout=`
         - `memory://?max_bytes=`, for this process alone

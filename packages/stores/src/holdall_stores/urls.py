@@ -17,8 +17,9 @@ def cache_from_url(url: str) -> Store:
 
 def durable_from_url(url: str) -> Store:
     """Make the durable store that a URL describes. Raises `UsageError`."""
-    if url.startswith("memcached"):
-        raise UsageError("durable: memcached forgets: give it as the cache, and here another store, or none")
+    for name in ("memcached", "appengine-memcache"):
+        if url.startswith(name):
+            raise UsageError(f"durable: {name} forgets: give it as the cache, and here another store, or none")
     return _store("durable", url)
 
 
@@ -63,6 +64,12 @@ def _memcached_unix(parts: SplitResult, parameters: dict[str, Any]) -> Store:
     return holdall_stores.Memcached(unquote(parts.path), **parameters)
 
 
+def _appengine_memcache(parts: SplitResult, parameters: dict[str, Any]) -> Store:
+    if parts.path:
+        raise UsageError("write appengine-memcache:// or appengine-memcache://namespace")
+    return holdall_stores.AppEngineMemcache(parts.netloc, **parameters)
+
+
 def _sqlite(parts: SplitResult, parameters: dict[str, Any]) -> Store:
     if parts.netloc:
         raise UsageError("write sqlite:///relative/path or sqlite:////absolute/path")
@@ -92,6 +99,7 @@ _MEMCACHED = {"timeout": float, "connect_timeout": float, "max_pool_size": int, 
 _SCHEMES: dict[str, tuple[Callable[[SplitResult, dict[str, Any]], Store], Mapping[str, Callable[[str], Any]]]] = {
     "memcached": (_memcached, _MEMCACHED),
     "memcached+unix": (_memcached_unix, _MEMCACHED),
+    "appengine-memcache": (_appengine_memcache, {"timeout": float}),
     "datastore": (_datastore, {"database": _text, "emulator": _text, "timeout": float}),
     "sqlite": (_sqlite, {"timeout": float}),
     "memory": (_memory, {"max_bytes": int}),
