@@ -16,7 +16,10 @@ from typing import Any, NamedTuple
 from bench.contestants import Caller
 
 _TRACED = 4
-_PROFILED = 0.2  # seconds
+_PROFILED = 0.4  # seconds
+_TURNS = 20
+_NOISE = 0.15
+"""What takes no more time than by this part of what it takes without sessions is noise."""
 _OURS = ("holdall", "holdall_wsgi", "holdall_flask", "holdall_django", "holdall_asgi", "holdall_stores")
 # "<method 'encrypt' of 'some.package.AESGCM' objects>", "<built-in method some.package.packb>", and what C inherited a
 # Python function of that name into: "<function _Socket.recv at 0x7f00>".
@@ -36,15 +39,13 @@ class Spent(NamedTuple):
 def profile(request: Caller, bare: Caller, cookies: Sequence[str]) -> dict[str, Spent]:
     """Return what each place of the code costs, for each of these requests."""
     cookies = cookies[:_TRACED]
-    counts = [_counted(caller, cookies) for caller in (request, bare)]
-    one = request.spend(cookies) / len(cookies)
-    times = [_timed(caller, cookies, max(1, int(_PROFILED / one / len(cookies)))) for caller in (request, bare)]
-    (instructions, calls), (bare_instructions, bare_calls) = counts
-    for counter, less in ((instructions, bare_instructions), (calls, bare_calls), (times[0], times[1])):
-        counter.subtract(less)
-    places = sorted({*instructions, *calls, *times[0]})
+    (instructions, calls), (bare_instructions, bare_calls) = (_counted(caller, cookies) for caller in (request, bare))
+    instructions.subtract(bare_instructions)
+    calls.subtract(bare_calls)
+    times = _timed(request, bare, cookies)
+    places = sorted({*instructions, *calls, *times})
     each = len(cookies)
-    return {place: Spent(instructions[place] / each, calls[place] / each, times[0][place]) for place in places}
+    return {place: Spent(instructions[place] / each, calls[place] / each, times.get(place, 0.0)) for place in places}
 
 
 def _counted(caller: Caller, cookies: Sequence[str]) -> tuple["Counter[str]", "Counter[str]"]:
@@ -72,21 +73,28 @@ def _counted(caller: Caller, cookies: Sequence[str]) -> tuple["Counter[str]", "C
     return instructions, calls
 
 
-def _timed(caller: Caller, cookies: Sequence[str], times: int) -> "Counter[str]":
-    """Return the microseconds of a request, by place, as Python's profiler sees them."""
-    profiler = cProfile.Profile()
-    profiler.enable()
-    try:
-        for _ in range(times):
-            caller.spend(cookies)
-    finally:
-        profiler.disable()
+def _timed(request: Caller, bare: Caller, cookies: Sequence[str]) -> dict[str, float]:
+    """Return the microseconds that a request costs more than a bare one, by place, as Python's profiler sees them."""
+    profilers = [(request, cProfile.Profile()), (bare, cProfile.Profile())]
+    one = request.spend(cookies)
+    requests = 0
+    for _ in range(_TURNS):  # in turn, so that a machine that slows down slows both
+        times = max(1, int(_PROFILED / _TURNS / one))
+        requests += times * len(cookies)
+        for caller, profiler in profilers:
+            profiler.enable()
+            try:
+                for _ in range(times):
+                    caller.spend(cookies)
+            finally:
+                profiler.disable()
     names = {getattr(module, "__file__", None): name for name, module in sys.modules.copy().items()}
-    spent: Counter[str] = Counter()
-    for entry in profiler.getstats():
-        place = _of_code(entry.code, names)
-        spent[place] += entry.inlinetime * 1e6 / times / len(cookies)  # type: ignore[assignment]
-    return spent
+    spent, without = (Counter[str](), Counter[str]())
+    for counter, (_, profiler) in zip((spent, without), profilers, strict=True):
+        for entry in profiler.getstats():
+            counter[_of_code(entry.code, names)] += entry.inlinetime * 1e6 / requests  # type: ignore[assignment]
+    more = {place: float(time - without[place]) for place, time in spent.items()}
+    return {place: time for place, time in more.items() if time > _NOISE * without[place]}
 
 
 def _of_code(code: CodeType | str, names: dict[str | None, str]) -> str:
