@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from tests.asgi.clients import TestClient
 from tests.core.support import World
-from tests.stores.test_gae_sessions import BY_NAME, MADE
+from tests.stores.original import BY_NAME, MADE
 from tests.wsgi.support import serve
 
 PAGE = (Path(__file__).parents[2] / "docs" / "moving-in.md").read_text(encoding="utf-8")

@@ -1,27 +1,34 @@
 """Moving in from gae-sessions: cookies and records that the original made, see `gae_sessions/make.py2`."""
 
 import base64
-import json
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from google.cloud import ndb
-from holdall import Session, SessionUnavailable, UsageError, run
-from holdall_stores import with_old_records
+from holdall import (
+    Answer,
+    Command,
+    Expect,
+    Found,
+    Get,
+    Put,
+    Session,
+    SessionUnavailable,
+    StoreUnavailable,
+    Tier,
+    UsageError,
+    run,
+)
+from holdall_stores import Memory
 from holdall_stores.datastore import new_client
 from holdall_stores.gae_sessions import GaeSessions
 
-from tests.core.support import Browser, World
 from tests.stores.conftest import Emulator
+from tests.stores.original import BY_NAME, MADE, UNTIL, a_world, write
 
-MADE = json.loads((Path(__file__).parent / "gae_sessions" / "cookies.json").read_text())
-BY_NAME: dict[str, dict[str, Any]] = {each["name"]: each for each in MADE["sessions"]}
 END = 4_102_444_800
-UNTIL = datetime.fromtimestamp(1_800_000_000 + 30 * 86_400, UTC)  # World's clock begins at 1,800,000,000
 PLAIN: dict[str, Any] = {
     "none": None,
     "true": True,
@@ -52,38 +59,24 @@ PLAIN: dict[str, Any] = {
 STORED = {f"key{number}": number for number in range(300)} | {"user": "ada", "text": "y" * 11_000}
 
 
-class Memcache:
-    """memcache, in memory."""
+class Memcache(Memory):
+    """memcache as the original filled it, in memory."""
 
-    def __init__(self, *names: str) -> None:
-        self.values = {BY_NAME[name]["sid"]: base64.b64decode(BY_NAME[name]["stored"]) for name in names}
-        self.is_down = False
+    is_down = False
 
-    def get(self, key: str) -> bytes | None:
+    def __init__(self, *names: str, value: bytes | None = None) -> None:
+        super().__init__()
+        for made in map(BY_NAME.__getitem__, names):
+            stored = base64.b64decode(made["stored"]) if value is None else value
+            self.execute(Put(Tier.CACHE, made["sid"], stored, END, Expect.ANYTHING))
+
+    def execute(self, command: Command, /) -> Answer:
         if self.is_down:
-            raise ConnectionError
-        return self.values.get(key)
+            raise StoreUnavailable("memcache is down")
+        return super().execute(command)
 
-    def delete(self, key: str) -> None:
-        self.values.pop(key, None)
-
-
-def a_world(name: str, **options: Any) -> World:
-    """Return a world whose browser has a session of the original's."""
-    reader = {"cookie_key": MADE["key"], "until": UNTIL, **options}
-    moving_in = GaeSessions(**reader)
-    world = World(moving_in=moving_in)
-    world.drive = lambda flow: run(flow, with_old_records(world.stores, moving_in))  # type: ignore[method-assign]
-    world.browser.cookies = dict(BY_NAME[name]["cookies"])
-    return world
-
-
-def write(world: World, browser: Browser | None = None, act: Any = lambda session: session.update(n=1)) -> Any:
-    exchange = world.open(browser)
-    result = act(exchange.session)
-    world.headers = world.drive(exchange.commit(status=200, headers=[]))
-    (browser or world.browser).receive(world.headers)
-    return result
+    def has(self, name: str) -> bool:
+        return isinstance(self.execute(Get(Tier.CACHE, BY_NAME[name]["sid"])), Found)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +153,7 @@ def test_keep() -> None:
     world = a_world("stored", memcache=memcache, keep=True)
     write(world)
     assert set(world.browser.cookies) == {"DgU00", "__Host-session-ref"}
-    assert memcache.values
+    assert memcache.has("stored")
     write(world, act=Session.terminate)
     assert world.browser.cookies == {}
 
@@ -221,9 +214,9 @@ def test_stored() -> None:
     world = a_world("stored", memcache=memcache)
 
     assert write(world, act=dict) == STORED
-    assert memcache.values
+    assert memcache.has("stored")
     write(world)
-    assert memcache.values == {}
+    assert not memcache.has("stored")
     assert write(world, act=dict) == {**STORED, "n": 1}
     assert write(a_world("stored"), act=dict) == {}
 
@@ -244,10 +237,9 @@ def test_stored_and_down() -> None:
 @pytest.mark.parametrize("record", [b"", b"garbage", b"\x80\x02cos\nsystem\n.", b"\x80\x02}}\x86.", b"\x80\x02N."])
 def test_damaged_records(record: bytes) -> None:
     """A record that is damaged, or hostile, is no session."""
-    memcache = Memcache("stored")
-    memcache.values = dict.fromkeys(memcache.values, record)
+    world = a_world("stored", memcache=Memcache("stored", value=record))
 
-    assert write(a_world("stored", memcache=memcache), act=dict) == {}
+    assert write(world, act=dict) == {}
 
 
 @pytest.mark.datastore
@@ -291,6 +283,12 @@ def test_refused_key(key: Any) -> None:
     """A key that the original would not have taken, or whose bytes nobody knows, is refused."""
     with pytest.raises(UsageError, match="cookie_key"):
         GaeSessions(key, until=UNTIL)
+
+
+def test_refused_memcache() -> None:
+    """What is no store, such as a client of memcache, is refused by a message that names stores."""
+    with pytest.raises(UsageError, match=r"memcache must be a store, such as AppEngineMemcache\(\)"):
+        GaeSessions(MADE["key"], until=UNTIL, memcache=object())  # type: ignore[arg-type]
 
 
 def test_other_names() -> None:

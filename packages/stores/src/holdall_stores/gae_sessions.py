@@ -12,11 +12,12 @@ from datetime import datetime
 from hashlib import sha256
 from hmac import compare_digest, digest
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from holdall import CookieOptions, Delete, MovingIn, OldSession, Tier, UsageError, find_values, pack_values
+from holdall import CookieOptions, Delete, Found, Get, MovingIn, OldSession, Tier, UsageError, find_values, pack_values
 
 from holdall_stores.plain_pickle import NotPlainError, loads
+from holdall_stores.stores import Store
 
 if TYPE_CHECKING:
     from google.cloud import ndb
@@ -29,22 +30,12 @@ _SID_LENGTH = 43
 _NUMBERS = range(100)  # it names its cookies with two digits
 
 
-class MemcacheLike(Protocol):
-    """The memcache of gae-sessions, such as the module `google.appengine.api.memcache`."""
-
-    def get(self, key: str, /) -> bytes | None:
-        """Return the value, None if there is none."""
-
-    def delete(self, key: str, /) -> Any:
-        """Delete the value."""
-
-
 class GaeSessions(MovingIn):
     """Accepts the sessions of gae-sessions, as `moving_in=` of any adapter.
 
     `cookie_key`: the one that its middleware had, as bytes or ASCII. `until`, `keep`: see `holdall.MovingIn`. Where
     sessions too big for its cookies are: `datastore`, an `ndb.Client`, which needs the extra holdall-stores[datastore],
-    and `memcache`, such as the module `google.appengine.api.memcache`; without either they are not read.
+    and `memcache`, a store such as `AppEngineMemcache()`; without either they are not read.
     `principal_of`: given the values, returns whose login they are, so that it is bound when it moves in; see
     `holdall.Session.bind`. `prefix`, `path`: what its COOKIE_NAME_PREFIX and COOKIE_PATH were.
 
@@ -58,7 +49,7 @@ class GaeSessions(MovingIn):
         until: datetime,
         keep: bool = False,
         datastore: "ndb.Client | None" = None,
-        memcache: MemcacheLike | None = None,
+        memcache: Store | None = None,
         principal_of: Callable[[Mapping[str, Any]], str | None] = lambda values: None,  # noqa: ARG005 (its meaning)
         prefix: str = "DgU",
         path: str = "/",
@@ -67,6 +58,8 @@ class GaeSessions(MovingIn):
         key = cookie_key.encode() if isinstance(cookie_key, str) and cookie_key.isascii() else cookie_key
         if not isinstance(key, bytes) or len(key) < 32:
             raise UsageError("moving_in: cookie_key must be that of gae-sessions: bytes or ASCII, of 32 or more")
+        if not hasattr(memcache, "execute") and memcache is not None:
+            raise UsageError("moving_in: memcache must be a store, such as AppEngineMemcache() or Memcached(servers)")
         self._key = key
         self._names = [f"{prefix}{number:02}" for number in _NUMBERS]
         self._cookie = CookieOptions(self._names[0], secure=False, path=path)
@@ -128,7 +121,7 @@ class GaeSessions(MovingIn):
 class _Records:
     """memcache, which may have newer quick writes, then Datastore, as gae-sessions asks them."""
 
-    def __init__(self, datastore: "ndb.Client | None", memcache: MemcacheLike | None) -> None:
+    def __init__(self, datastore: "ndb.Client | None", memcache: Store | None) -> None:
         self._memcache = memcache
         self._datastore = None
         if datastore is not None:
@@ -137,13 +130,12 @@ class _Records:
             self._datastore = Datastore(datastore, kind="SessionModel")
 
     def get(self, sid: str) -> bytes | None:
-        value = None if self._memcache is None else self._memcache.get(sid)
-        if value is None and self._datastore is not None:
-            return self._datastore.get_blob(sid, "pdump")
-        return value
+        found = None if self._memcache is None else self._memcache.execute(Get(Tier.OLD, sid))
+        if isinstance(found, Found):
+            return found.value
+        return None if self._datastore is None else self._datastore.get_blob(sid, "pdump")
 
     def delete(self, sid: str) -> None:
-        if self._memcache is not None:
-            self._memcache.delete(sid)
-        if self._datastore is not None:
-            self._datastore.execute(Delete(Tier.OLD, sid))
+        for store in (self._memcache, self._datastore):
+            if store is not None:
+                store.execute(Delete(Tier.OLD, sid))
