@@ -68,6 +68,8 @@ def test_layout_is_pinned() -> None:
     plain = b"\x15" + b"S" * 32 + times + b"\0\4" + b"\0\0\0\5" + b"B" * 16 + b"data" + b"\0"
     assert tokens.pack(token) == plain
     assert tokens.unpack(plain, inline=True) == token
+    reference = b"\x16" + plain[1:-5] + bytes(2)  # 79 bytes and no data
+    assert tokens.pack(token._replace(payload=None)) == reference
 
 
 @given(st.integers(0, 255), st.integers(0, 100))

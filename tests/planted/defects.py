@@ -620,9 +620,9 @@ DEFECTS = [
     ),
     _defect(
         21,
-        "what is over the threshold goes out all the same",
+        "a threshold under 1,000 bytes counts as 1,000",
         "core/test_presented.py::test_threshold_zero_never_puts_data_into_the_cookie",
-        (EXCHANGE, "size <= self._manager._inline_room", "True"),
+        (EXCHANGE, "size <= self._manager._inline_room", "size <= max(1_000, self._manager._inline_room)"),
     ),
     _defect(
         21,
@@ -958,6 +958,7 @@ DEFECTS = [
         "sessions in the cookie wait for the durable tier",
         "core/test_tiers.py::TestMissOrError::test_both_down_inline_works",
         (MANAGER, "return bool(bond) and self._principals is not None", "return self._principals is not None"),
+        (MANAGER, "not (token.bond and self._is_to_ask(", "not (self._is_to_ask("),
         (
             PRINCIPALS,
             '"revocation", error, tier=Tier.DURABLE)\n            return None',
