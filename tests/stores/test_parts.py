@@ -407,7 +407,7 @@ class TestLeftovers:
         assert b"".join(held[key] for key in world.head().generation.part_keys()) == OLD[FIRST_BYTES:]
         assert not any(OLD[start : start + 4] in part for part in held.values() for start in range(5, FIRST_BYTES - 4))
 
-    @pytest.mark.parametrize("successor", [MARKER, NEW])
+    @pytest.mark.parametrize("successor", [MARKER, NEW], ids=["marker", "new"])
     def test_a_replaced_head_takes_the_beginning_along(self, world: World, successor: bytes) -> None:
         """As soon as the value is replaced, the first bytes of the old one are nowhere in the store."""
         world.set(OLD)

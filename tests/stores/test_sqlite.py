@@ -207,7 +207,7 @@ def test_a_locked_file_is_unavailable(path: Path) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("content", [secrets.token_bytes(8192), b"no database at all" * 100])
+@pytest.mark.parametrize("content", [secrets.token_bytes(8192), b"no database at all" * 100], ids=["random", "text"])
 def test_a_corrupt_file_is_unavailable(store: SQLite, path: Path, content: bytes) -> None:
     """A file that is no database is an error of the store, and left as it is."""
     path.write_bytes(content)
