@@ -33,9 +33,9 @@ class _People:
         """Return the sessions that are bound to somebody."""
         return run_in_loop(holdall_asgi.sessions_of, self._request, principal)
 
-    def revoke(self, principal: str, *, except_sid: str | None = None) -> None:
-        """End all of somebody's sessions, but perhaps one."""
-        run_in_loop(partial(holdall_asgi.revoke, self._request, principal, except_sid=except_sid))
+    def revoke(self, principal: str, *, except_sid: str | None = None, only: str | None = None) -> None:
+        """End all of somebody's sessions, or all but one, or one."""
+        run_in_loop(partial(holdall_asgi.revoke, self._request, principal, except_sid=except_sid, only=only))
 
 
 def make(parts: Parts) -> Starlette:

@@ -267,9 +267,7 @@ class Demo:
         return None
 
     def _revoke(self, session: Any, asked: Asked) -> str | None:
-        user = session.get("user")
-        if user is None:
-            raise RefusedError(HTTPStatus.FORBIDDEN, "Nobody is signed in here.")
+        user = _signed_in(session)
         ended = len(asked.people.sessions_of(user["sub"])) - 1
         asked.people.revoke(user["sub"], except_sid=session.sid)
         _say(
@@ -277,6 +275,16 @@ class Demo:
             f"There {'was one' if ended == 1 else f'were {ended}'}. One atomic write to the list of {user['name']}'s "
             "sessions did it; their cookies open nothing now.",
         )
+        return None
+
+    def _end(self, session: Any, asked: Asked) -> str | None:
+        user = _signed_in(session)
+        listed = {bound.id: bound.label for bound in asked.people.sessions_of(user["sub"])}
+        public_id = asked.form.get("session", "")
+        if public_id not in listed:
+            raise RefusedError(HTTPStatus.NOT_FOUND, "This session has ended already.")
+        asked.people.revoke(user["sub"], only=public_id)
+        _say(f"{listed[public_id]} ended.", "One atomic write took it from the list, and its cookie opens nothing now.")
         return None
 
     # -- what breaks things ------------------------------------------------------------------------------------------
@@ -380,6 +388,13 @@ def _browser(agent: str) -> str:
     return f"{browser} on {system}"
 
 
+def _signed_in(session: Any) -> Any:
+    user = session.get("user")
+    if user is None:
+        raise RefusedError(HTTPStatus.FORBIDDEN, "Nobody is signed in here.")
+    return user
+
+
 def _answer(status: HTTPStatus, text: str, kind: str = "text/plain", headers: Headers | None = None) -> Answer:
     fixed = [("Content-Type", f"{kind}; charset=utf-8"), ("X-Content-Type-Options", "nosniff")]
     return Answer(status.value, [*fixed, *(headers or [])], text)
@@ -396,6 +411,7 @@ _ACTIONS = {
     "sign-in": Action("Begin to sign in", Demo._begin),
     "sign-out": Action("Sign out", Demo._sign_out),
     "revoke": Action("End all other sessions", Demo._revoke),
+    "end": Action("End one session", Demo._end),
     "flush": Action("Flush the cache", Demo._flush),
     "stop": Action("Stop the durable store", Demo._stop),
     "start": _START,

@@ -17,8 +17,8 @@ class People(Protocol):
     def sessions_of(self, principal: str, /) -> list[BoundSession]:
         """Return the sessions that are bound to somebody."""
 
-    def revoke(self, principal: str, /, *, except_sid: str | None = None) -> None:
-        """End all of somebody's sessions, but perhaps one."""
+    def revoke(self, principal: str, /, *, except_sid: str | None = None, only: str | None = None) -> None:
+        """End all of somebody's sessions, or all but one, or one."""
 
 
 class Asked(NamedTuple):

@@ -985,12 +985,12 @@ def test_the_receipt_is_driven_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert called == ["load", "commit", "finish"]
 
 
-def as_ada(**values: Any) -> Callable[[holdall.Session], None]:
+def as_ada(label: str = "a browser", **values: Any) -> Callable[[holdall.Session], None]:
     """Return what a page does that assigns these values, and binds the session."""
 
     def act(session: holdall.Session) -> None:
         session.update(values)
-        session.bind("ada", "a browser")
+        session.bind("ada", label)
 
     return act
 
@@ -1001,18 +1001,22 @@ class TestBoundSessions:
     @pytest.mark.parametrize("pad", ["", big()], ids=["cookie", "stored"])
     @pytest.mark.parametrize("where", ["scope", "request", "middleware"])
     def test_listing_and_revoking(self, pad: str, where: str) -> None:
-        """A request, its scope, and who has the middleware list somebody's sessions and end all but one."""
-        site, other = Site(), Browser()
-        for browser in (site.browser, other):
-            site.request(as_ada(pad=pad), browser)
+        """A request, its scope, and who has the middleware list somebody's sessions and end one, or all but one."""
+        site, other, lost = Site(), Browser(), Browser()
+        for browser, label in ((site.browser, "a browser"), (other, "a browser"), (lost, "lost")):
+            site.request(as_ada(label, pad=pad), browser)
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             sid = get_current_session().sid
             if where == "middleware":
+                (one,) = (bound.id for bound in await middleware.sessions_of("ada") if bound.label == "lost")
+                await middleware.revoke("ada", only=one)
                 listed = await middleware.sessions_of("ada")
                 await middleware.revoke("ada", except_sid=sid)
             else:
                 connection = scope if where == "scope" else SimpleNamespace(scope=scope)
+                (one,) = (bound.id for bound in await sessions_of(connection, "ada") if bound.label == "lost")
+                await revoke(connection, "ada", only=one)
                 listed = await sessions_of(connection, "ada")
                 await revoke(connection, "ada", except_sid=sid)
             await respond(send, repr([bound.label for bound in listed]).encode())

@@ -96,6 +96,20 @@ def test_list_and_revoke(shell: Shell, tmp_path: Path) -> None:
     assert shell("revoke", "ada", "--durable", url, "--list").code == 1
 
 
+def test_revoke_one(shell: Shell, tmp_path: Path) -> None:
+    """`--only` ends the session of that public id and leaves the others; exit code 1 if none is listed under it."""
+    path = tmp_path / "sessions.sqlite3"
+    browsers = [login(path, label=label) for label in ("one", "two")]
+    arguments = ["revoke", "ada", "--durable", f"sqlite:///{path}"]
+    (two,) = re.findall(r"^([0-9a-f]{16}) .*'two'$", shell(*arguments, "--list").out, re.MULTILINE)
+    result = shell(*arguments, "--only", two)
+    assert (result.code, "1 ended" in result.out, "'one'" in result.out) == (0, True, False)
+    assert [is_alive(path, browser) for browser in browsers] == [True, False]
+    again = shell(*arguments, "--only", two)
+    assert again.code == 1
+    assert f"no session {two} is listed" in again.out
+
+
 def test_revoke_finds_nobody(shell: Shell, tmp_path: Path) -> None:
     """Another principal, audience or key has no session to end: exit code 1, and what to look at."""
     path = tmp_path / "sessions.sqlite3"

@@ -141,6 +141,34 @@ class TestRevoking:
         assert world.request(user, other) is None
 
     @pytest.mark.requirement(15)
+    @SIZES
+    def test_one_of_them(self, pad: str) -> None:
+        """`only` names a session by the public id that `sessions_of` tells, also after it got a new sid; it ends."""
+        world = World()
+        lost, kept = Browser(), Browser()
+        world.request(login(pad=pad, label="kept"), kept)
+        world.request(login(pad=pad, label="lost"), lost)
+        world.request(Session.regenerate_id, lost)
+        (one,) = (bound.id for bound in world.drive(world.manager.sessions_of("ada")) if bound.label == "lost")
+        del world.stores.commands[:]
+        world.drive(world.manager.revoke("ada", only=one))
+        assert world.did == ["get durable", "put durable"]
+        assert world.request(user, lost.copy()) is None
+        assert [bound.label for bound in world.drive(world.manager.sessions_of("ada"))] == ["kept"]
+        world.later(seconds=61)
+        elsewhere = other_process(world)
+        assert [elsewhere.request(user, browser) for browser in (lost, kept)] == [None, "ada"]
+
+    def test_an_id_that_is_not_listed(self) -> None:
+        """A public id of somebody else's session, or of none, ends nothing."""
+        world = World()
+        world.request(login("bob"))
+        (bob,) = world.drive(world.manager.sessions_of("bob"))
+        for only in (bob.id, "0" * 16, "junk"):
+            world.drive(world.manager.revoke("ada", only=only))
+        assert world.request(user) == "bob"
+
+    @pytest.mark.requirement(15)
     def test_by_one_atomic_write(self) -> None:
         """However many sessions there are, revoking them is one read and one conditional write."""
         world = World()
@@ -185,6 +213,11 @@ class TestRevoking:
         assert world.drive(world.manager.sessions_of("nobody")) == []
         with pytest.raises(UsageError, match="except_sid"):
             world.manager.revoke("ada", except_sid="junk")
+        for nothing in ("", 7):
+            with pytest.raises(UsageError, match="only must be the id"):
+                world.manager.revoke("ada", only=nothing)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="without except_sid"):
+            world.manager.revoke("ada", except_sid=world.request(login()), only="id")
         for junk in ("", 7, None):
             with pytest.raises(UsageError, match="principal"):
                 world.drive(world.manager.revoke(junk))  # type: ignore[arg-type]

@@ -124,7 +124,7 @@ def check_numbers(page: Page, log: Log) -> None:
     )
     assert len(shown) > 3
     compared = 0
-    for number, facts in shown:
+    for number, facts in shown[:-1]:  # the page itself, once it was made, may have taken the place of the oldest
         trace = log.find(int(number))
         assert trace is not None
         assert facts["presented"] == f"{trace.presented_bytes:,} bytes"
@@ -168,13 +168,16 @@ def test_story(demos: dict[str, Running], framework: str) -> None:
     says(page, "The copy opened nothing.")
     other = demo.open()
     sign_in(other, "Ada Lovelace")
-    expect(other.locator(".mine tbody tr")).to_have_count(2)
-    press(other, "End all other sessions")
-    says(other, "All others ended.")
-    expect(other.locator(".mine tbody tr")).to_have_count(1)
-    page.goto("/")
-    says(page, "Your cookie opens nothing any more.")
-    expect(page.get_by_text("Not signed in")).to_be_visible()
+    for button, told in (("End Chrom", " ended."), ("End all other sessions", "All others ended.")):
+        expect(other.locator(".mine tbody tr")).to_have_count(2)
+        press(other, button)
+        says(other, told)
+        expect(other.locator(".mine tbody tr")).to_have_count(1)
+        page.goto("/")
+        says(page, "Your cookie opens nothing any more.")
+        expect(page.get_by_text("Not signed in")).to_be_visible()
+        sign_in(page, "Ada Lovelace")
+        other.reload()
     check_numbers(other, demo.log)
     press(other, "Sign out")
     expect(other.get_by_text("Not signed in")).to_be_visible()

@@ -155,6 +155,7 @@ def test_taking_one_thing_out(visitor: Visitor) -> None:
         ("put", {"name": "apple", "pieces": "-1"}, 400),
         ("pack", {"kilobytes": "99999"}, 400),
         ("revoke", {}, 403),
+        ("end", {"session": "0" * 16}, 403),
         ("explode", {}, 400),
     ],
 )

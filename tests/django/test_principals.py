@@ -99,7 +99,7 @@ def test_binding_is_a_change(site: Site) -> None:
 
 @SIZE
 def test_revoke_spares_one(site: Site, value: str) -> None:
-    """revoke() in a view spares the session that asked, and ends the others."""
+    """revoke() in a view spares the session that asked, and ends the others; or it ends the one that is named."""
     other = Browser()
     for browser in (site.browser, other):
         site.put(browser, v=value)
@@ -107,6 +107,11 @@ def test_revoke_spares_one(site: Site, value: str) -> None:
     site.request(lambda request: revoke(ADA, except_sid=request.session.sid))
     assert site.read() == {"v": value}
     assert site.read(other) == {}
+    (one,) = sessions_of(ADA)
+    revoke(ADA, only="another")
+    assert sessions_of(ADA) == [one]
+    revoke(ADA, only=one.id)
+    assert site.read() == {}
 
 
 def test_off_the_event_loop(site: Site) -> None:
@@ -118,8 +123,11 @@ def test_off_the_event_loop(site: Site) -> None:
         for blocking in (revoke, sessions_of):
             with pytest.raises(SynchronousOnlyOperation, match=f"a{blocking.__name__}"):
                 blocking(ADA)
+        (one,) = await asessions_of(ADA)
+        await arevoke(ADA, only="another")
         count = len(await asessions_of(ADA))
-        await arevoke(ADA)
+        await arevoke(ADA, only=one.id)
+        assert await asessions_of(ADA) == []
         return count
 
     assert site.arequest(act) == 1

@@ -335,7 +335,7 @@ def bind(session: FlaskSession) -> str | None:
 
 @pytest.mark.parametrize("size", [10, 20_000])
 def test_bound_sessions(size: int) -> None:
-    """`sessions_of` lists the sessions bound to somebody, and `revoke` ends them, but the one that asked."""
+    """`sessions_of` lists the sessions bound to somebody, and `revoke` ends all but the one that asked, or one."""
     site = Site()
     mine, other = site.client, site.app.test_client()
     for client in (mine, other):
@@ -351,8 +351,10 @@ def test_bound_sessions(size: int) -> None:
     assert site.read(mine) == {"pad": big(size)}
     assert site.read(other) == {}
     with site.app.app_context():
-        assert len(site.holdall.sessions_of("ada")) == 1
-        site.holdall.revoke("ada")
+        (one,) = site.holdall.sessions_of("ada")
+        site.holdall.revoke("ada", only="another")
+        assert site.holdall.sessions_of("ada") == [one]
+        site.holdall.revoke("ada", only=one.id)
     assert site.read(mine) == {}
 
 

@@ -969,22 +969,25 @@ class TestDefaultStores:
         site.app.stores.close()  # type: ignore[attr-defined]
 
 
-def as_ada(**values: Any) -> Callable[[holdall.Session], None]:
+def as_ada(label: str = "a browser", **values: Any) -> Callable[[holdall.Session], None]:
     """Return what a page does that assigns these values, and binds the session."""
 
     def act(session: holdall.Session) -> None:
         session.update(values)
-        session.bind("ada", "a browser")
+        session.bind("ada", label)
 
     return act
 
 
 @pytest.mark.parametrize("pad", ["", "x" * 20_000], ids=["cookie", "stored"])
 def test_bound_sessions(pad: str) -> None:
-    """`sessions_of` lists the sessions bound to somebody, and `revoke` ends them, but the one that asked."""
-    site, other = Site(), Browser()
-    for browser in (site.browser, other):
-        site.request(as_ada(pad=pad), browser)
+    """`sessions_of` lists the sessions bound to somebody, and `revoke` ends one, all, or all but the one that asks."""
+    site, other, lost = Site(), Browser(), Browser()
+    for browser, label in ((site.browser, "a browser"), (other, "a browser"), (lost, "lost")):
+        site.request(as_ada(label, pad=pad), browser)
+    (one,) = (bound.id for bound in site.app.sessions_of("ada") if bound.label == "lost")
+    site.app.revoke("ada", only=one)
+    assert site.read(lost) == {}
     assert [bound.label for bound in site.app.sessions_of("ada")] == ["a browser"] * 2
     site.request(lambda session: site.app.revoke("ada", except_sid=session.sid))
     assert site.read() == {"pad": pad}

@@ -142,9 +142,9 @@ class SessionMiddleware:
             if not isinstance(late, Finished):
                 await _to_the_end(late, self.stores)
 
-    async def revoke(self, principal: str, *, except_sid: str | None = None) -> None:
-        """End all sessions bound to a principal, now; see `holdall.SessionManager.revoke`."""
-        await _to_the_end(self.manager.revoke(principal, except_sid=except_sid), self.stores)
+    async def revoke(self, principal: str, *, except_sid: str | None = None, only: str | None = None) -> None:
+        """End sessions bound to a principal, now: all, all but one, or one; see `holdall.SessionManager.revoke`."""
+        await _to_the_end(self.manager.revoke(principal, except_sid=except_sid, only=only), self.stores)
 
     async def sessions_of(self, principal: str) -> list[BoundSession]:
         """Return the sessions bound to a principal; see `holdall.SessionManager.sessions_of`."""
@@ -164,9 +164,9 @@ async def load_session(connection: Any) -> holdall.Session:
     return await _found(connection, "load_session").load()
 
 
-async def revoke(connection: Any, principal: str, *, except_sid: str | None = None) -> None:
+async def revoke(connection: Any, principal: str, *, except_sid: str | None = None, only: str | None = None) -> None:
     """`SessionMiddleware.revoke` of the middleware that handles this request, websocket or scope."""
-    await _found(connection, "revoke").middleware.revoke(principal, except_sid=except_sid)
+    await _found(connection, "revoke").middleware.revoke(principal, except_sid=except_sid, only=only)
 
 
 async def sessions_of(connection: Any, principal: str) -> list[BoundSession]:

@@ -144,12 +144,12 @@ class Holdall:
         app.asgi_app = interface.serve  # type: ignore[method-assign]  # as Quart documents it
         app.before_serving(interface.check)
 
-    async def revoke(self, principal: str, *, except_sid: str | None = None) -> None:
-        """End all sessions bound to a principal, now; see `holdall.SessionManager.revoke`.
+    async def revoke(self, principal: str, *, except_sid: str | None = None, only: str | None = None) -> None:
+        """End sessions bound to a principal, now: all, all but one, or one; see `holdall.SessionManager.revoke`.
 
         Raises `UsageError` if the application whose context is active has no sessions from Holdall.
         """
-        await self._middleware().revoke(principal, except_sid=except_sid)
+        await self._middleware().revoke(principal, except_sid=except_sid, only=only)
 
     async def sessions_of(self, principal: str) -> list[BoundSession]:
         """Return the sessions bound to a principal; see `revoke`, and `holdall.SessionManager.sessions_of`."""

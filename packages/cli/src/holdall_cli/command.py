@@ -100,8 +100,10 @@ def _revoke(parsed: argparse.Namespace) -> int:
     stores = Stores.from_urls(durable=parsed.durable)
     try:
         listed = run(manager.sessions_of(parsed.principal), stores)
+        if parsed.only is not None:
+            listed = [each for each in listed if each.id == parsed.only]
         if not parsed.list:
-            run(manager.revoke(parsed.principal), stores)
+            run(manager.revoke(parsed.principal, only=parsed.only), stores)
     finally:
         stores.close()
     for each in listed:
@@ -109,7 +111,8 @@ def _revoke(parsed: argparse.Namespace) -> int:
         label = "" if each.label is None else f", {each.label!r}"
         _say(f"{each.id}  bound {times[0]}, seen {times[1]} UTC{label}")
     if not listed:
-        _say("no session is listed: check the principal, the key, --audience and --durable if there should be one")
+        which = "no session" if parsed.only is None else f"no session {parsed.only}"
+        _say(f"{which} is listed: check the principal, the key, --audience and --durable if there should be one")
         return FAILED
     if not parsed.list:
         _say(f"{len(listed)} ended; processes that asked before refuse them within their revocation_check")
@@ -161,9 +164,10 @@ def _parser() -> argparse.ArgumentParser:
         "--seconds", type=float, default=math.inf, help=f"stop after these, with exit code {NOT_FINISHED}"
     )
 
-    command = add("revoke", _revoke, "End all sessions that are bound to a principal, or list them.")
+    command = add("revoke", _revoke, "End the sessions that are bound to a principal, or list them.")
     command.add_argument("principal", help="as the application gave it to session.bind")
     command.add_argument("--durable", required=True, metavar="URL", help="the application's durable store")
+    command.add_argument("--only", metavar="ID", help="the one that --list shows under this id, instead of all")
     command.add_argument("--list", action="store_true", help="list the sessions, and end none")
     add_key(command)
 

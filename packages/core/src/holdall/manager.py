@@ -165,17 +165,19 @@ class SessionManager:
             session._token = Token(raw, 0, 0, 0, 0, 0, False, False, None)
         return self._exchange(self, session)
 
-    def revoke(self, principal: str, *, except_sid: str | None = None) -> Flow[None]:
-        """End all sessions bound to a principal, in every tier, by one atomic write; see `Session.bind`.
+    def revoke(self, principal: str, *, except_sid: str | None = None, only: str | None = None) -> Flow[None]:
+        """End the sessions bound to a principal, in every tier, by one atomic write; see `Session.bind`.
 
         Here it counts at once, in other processes within `revocation_check`. `except_sid`: the session that goes on,
-        such as the one that asked. Drive it; it raises `SessionUnavailable` if they may not have ended.
+        such as the one that asked. `only`: the `BoundSession.id` of the only one to end; nothing happens if it has
+        ended. Drive it; it raises `SessionUnavailable` if they may not have ended.
         """
         keep = None if except_sid is None else parse_sid(except_sid)
         if keep is None and except_sid is not None:
             raise UsageError("except_sid is no session id: use session.sid")
-        principals = self._bound_sessions()
-        return self._revoke(principals, principal, keep)
+        if only is not None and (type(only) is not str or not only or keep is not None):
+            raise UsageError("only must be the id of a session in sessions_of(), without except_sid")
+        return self._revoke(self._bound_sessions(), principal, keep, only)
 
     def sessions_of(self, principal: str) -> Flow[list[BoundSession]]:
         """Return the sessions bound to a principal that have not ended, the one seen last first. Drive it.
@@ -208,12 +210,12 @@ class SessionManager:
                 "tests or a plain http network, use CookieOptions(secure=False)"
             )
 
-    def _revoke(self, principals: Principals, principal: str, keep: bytes | None) -> Steps[None]:
+    def _revoke(self, principals: Principals, principal: str, keep: bytes | None, only: str | None) -> Steps[None]:
         """Have old sessions of a principal refused that were issued until now, then end all that have moved in."""
-        if (moving_in := self.moving_in) is not None and self.clock() < moving_in.until:
+        if only is None and (moving_in := self.moving_in) is not None and self.clock() < moving_in.until:
             key, spared = moving.revoked_key(principals.bond(principal)), moving.spared(keep) if keep else b""
             yield from self._tiers.end(key, moving_in.remembered, self._now(), spared)
-        yield from principals.revoke(principal, keep)
+        yield from principals.revoke(principal, keep, only)
 
     def _check_moving_in(self, moving_in: MovingIn) -> None:
         if not isinstance(moving_in, MovingIn):

@@ -126,20 +126,23 @@ class Principals:
             if carried is None:
                 entries[name] = _Entry(public_id, seen, seen, expires, label)
             elif old is not None and not old.ended:
-                label_now = old.label if label is None else label
-                entries[name] = old._replace(seen=seen, expires=expires, label=label_now)
+                entries[name] = old._replace(seen=seen, expires=expires, label=old.label if label is None else label)
 
         entries = yield from self._update(_key(token.bond), change, now)
         return self._remember(entries, name if carried is None or name in entries else _name(carried), now)
 
     def leave(self, token: Token, ending: Ending, now: int) -> Steps[None]:
         """Have a session refused from now on. Raises `SessionUnavailable` if that may not be known to others."""
-        yield from self._end(token.bond, lambda name: name == _name(token.sid), ending, now)
+        yield from self._end(token.bond, lambda name, _: name == _name(token.sid), ending, now)
 
-    def revoke(self, principal: str, keep: bytes | None) -> Steps[None]:
-        """End all sessions of a principal but one, by one atomic write."""
-        kept = None if keep is None else _name(keep)
-        yield from self._end(self.bond(principal), lambda name: name != kept, Ending.ENDED, int(self._clock() * 1000))
+    def revoke(self, principal: str, keep: bytes | None, only: str | None) -> Steps[None]:
+        """End all sessions of a principal but one, or only the one of a public id, by one atomic write."""
+        kept, now = None if keep is None else _name(keep), int(self._clock() * 1000)
+
+        def is_meant(name: str, entry: _Entry) -> bool:
+            return name != kept and only in (None, entry.public_id)
+
+        yield from self._end(self.bond(principal), is_meant, Ending.ENDED, now)
 
     def listed(self, principal: str) -> Steps[list[BoundSession]]:
         """Return the sessions of a principal that have not ended, the one seen last first."""
@@ -148,12 +151,12 @@ class Principals:
         except StoreError as error:
             raise SessionUnavailable(f"the sessions of a principal cannot be read: {error}") from error
         live = [entry for entry in entries.values() if not entry.ended and entry.expires > self._clock()]
-        return [BoundSession(*entry[:3], entry.label) for entry in sorted(live, key=_seen, reverse=True)]
+        return [BoundSession(*entry[:3], entry.label) for entry in sorted(live, key=lambda one: one.seen, reverse=True)]
 
-    def _end(self, bond: bytes, is_meant: Callable[[str], bool], ending: Ending, now: int) -> Steps[None]:
+    def _end(self, bond: bytes, is_meant: Callable[[str, _Entry], bool], ending: Ending, now: int) -> Steps[None]:
         def change(entries: _Entries) -> None:
             for name, entry in entries.items():
-                if not entry.ended and is_meant(name):
+                if not entry.ended and is_meant(name, entry):
                     entries[name] = entry._replace(ended=now, ending=int(ending))
 
         entries = yield from self._update(_key(bond), change, now)
@@ -236,10 +239,6 @@ def _key(bond: bytes) -> str:
 
 def _name(sid: bytes) -> str:
     return store_key(sid)[:33]
-
-
-def _seen(entry: _Entry) -> int:
-    return entry.seen
 
 
 def _pruned(entries: _Entries, now: int) -> _Entries:

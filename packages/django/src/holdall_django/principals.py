@@ -22,10 +22,10 @@ def principal_of(user: Any) -> str:
 
 
 @async_unsafe("this asks a store: use arevoke()")  # type: ignore[untyped-decorator]
-def revoke(user: Any, *, except_sid: str | None = None) -> None:
-    """End all sessions bound to a user, or to a principal, now; see `holdall.SessionManager.revoke`."""
+def revoke(user: Any, *, except_sid: str | None = None, only: str | None = None) -> None:
+    """End sessions bound to a user or principal: all, all but one, or one; see `holdall.SessionManager.revoke`."""
     made = backend()
-    run(made.manager.revoke(principal_of(user), except_sid=except_sid), made.stores)
+    run(made.manager.revoke(principal_of(user), except_sid=except_sid, only=only), made.stores)
 
 
 @async_unsafe("this asks a store: use asessions_of()")  # type: ignore[untyped-decorator]
@@ -35,9 +35,9 @@ def sessions_of(user: Any) -> list[BoundSession]:
     return run(made.manager.sessions_of(principal_of(user)), made.stores)
 
 
-async def arevoke(user: Any, *, except_sid: str | None = None) -> None:
+async def arevoke(user: Any, *, except_sid: str | None = None, only: str | None = None) -> None:
     """`revoke` off the event loop."""
-    await sync_to_async(revoke)(user, except_sid=except_sid)
+    await sync_to_async(revoke)(user, except_sid=except_sid, only=only)
 
 
 async def asessions_of(user: Any) -> list[BoundSession]:

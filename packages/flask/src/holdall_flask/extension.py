@@ -59,12 +59,12 @@ class Holdall:
         app.teardown_request(leave)
         _refuse_when_unavailable(app)
 
-    def revoke(self, principal: str, *, except_sid: str | None = None) -> None:
-        """End all sessions bound to a principal, now; see `holdall.SessionManager.revoke`. Needs what `manager` needs.
+    def revoke(self, principal: str, *, except_sid: str | None = None, only: str | None = None) -> None:
+        """End sessions bound to a principal, now: all, all but one, or one; see `holdall.SessionManager.revoke`.
 
-        With Flask-Login the principal is what `get_id()` of the user returns, as a str.
+        Needs what `manager` needs. With Flask-Login the principal is what `get_id()` of the user returns, as a str.
         """
-        _made().drive(self.manager.revoke(principal, except_sid=except_sid))
+        _made().drive(self.manager.revoke(principal, except_sid=except_sid, only=only))
 
     def sessions_of(self, principal: str) -> list[BoundSession]:
         """Return the sessions bound to a principal; see `holdall.SessionManager.sessions_of`."""

@@ -120,9 +120,9 @@ class SessionMiddleware:
             self._drive(exchange.finish())
         return body
 
-    def revoke(self, principal: str, *, except_sid: str | None = None) -> None:
-        """End all sessions bound to a principal, now; see `holdall.SessionManager.revoke`."""
-        self._drive(self.manager.revoke(principal, except_sid=except_sid))
+    def revoke(self, principal: str, *, except_sid: str | None = None, only: str | None = None) -> None:
+        """End sessions bound to a principal, now: all, all but one, or one; see `holdall.SessionManager.revoke`."""
+        self._drive(self.manager.revoke(principal, except_sid=except_sid, only=only))
 
     def sessions_of(self, principal: str) -> list[BoundSession]:
         """Return the sessions bound to a principal; see `holdall.SessionManager.sessions_of`."""
