@@ -21,8 +21,9 @@ from holdall import (
 )
 from holdall.events import REASONS, Tell
 
+from tests.core.old_library import Plain
 from tests.core.support import Browser, World, big, put
-from tests.core.test_moving import Plain, old_browser
+from tests.core.test_moving import old_browser
 
 Story = Callable[[World], Any]
 

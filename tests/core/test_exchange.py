@@ -267,6 +267,29 @@ class TestBudget:
         assert world.did == ["get cache", "put durable", "put cache"]
 
 
+def forget(world: World, session: Session) -> None:
+    """Have the stores lose the session, before it was looked at."""
+    for tier in (Tier.CACHE, Tier.DURABLE):
+        world.stores.flush(tier)
+
+
+@pytest.mark.parametrize("end", [forget, lambda _, session: session.terminate()], ids=["is gone", "was terminated"])
+def test_what_takes_the_place_of_another_is_there_after_the_response(end: Callable[[World, Session], None]) -> None:
+    """What begins in a request whose session is gone, or was ended, has an id, a receipt and late writes as any."""
+    world = World()
+    world.request(put(big=big()))
+    exchange = world.open()
+    session = exchange.session
+    end(world, session)
+    session["n"] = big()
+    world.browser.receive(run(exchange.commit(status=200, headers=[]), world.stores))
+    assert session.is_active()
+    assert session.sid is not None
+    session["late"] = 1
+    assert run(exchange.finish(), world.stores)[:3] == (Tier.DURABLE, 2, True)
+    assert world.read() == {"n": big(), "late": 1}
+
+
 def test_another_session_may_be_set() -> None:
     """The session that is set is the one that is saved."""
     world = World()

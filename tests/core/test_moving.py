@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -13,14 +13,11 @@ import pytest
 from holdall import (
     Command,
     CookieOptions,
-    MovingIn,
-    OldSession,
     Receipt,
     Session,
     SessionUnavailable,
     Tier,
     UsageError,
-    find_values,
     pack_values,
     run,
     unpack_map,
@@ -29,43 +26,8 @@ from holdall.session import parse_sid
 from holdall.testing import FakeClock
 from holdall.tiers import store_key
 
+from tests.core.old_library import END, NAME, Plain
 from tests.core.support import Browser, World, big, put
-
-NAME = "old"
-END = 1_800_000_000 + 30 * 86_400  # World's clock begins at 1,800,000,000
-UNTIL = datetime.fromtimestamp(END, UTC)
-
-
-class Plain(MovingIn):
-    """Reads cookies such as `ok.7.{"n":1}`: an id and values, or an id alone, whose values are in a store."""
-
-    def __init__(self, *, name: str = NAME, expires: int = 0, issued: int = 0, **options: Any) -> None:
-        super().__init__(**{"until": UNTIL, **options})
-        self._name = name
-        self._expires = expires
-        self._issued = issued
-
-    @property
-    def cookie(self) -> CookieOptions:
-        return CookieOptions(name=self._name, secure=False)
-
-    def find(self, header: str, now: float) -> Iterable[OldSession]:
-        for value in find_values(header, self._name):
-            mark, _, rest = value.partition(".")
-            number, _, text = rest.partition(".")
-            if mark != "ok":
-                continue
-            common = OldSession(f"plain/{number}".encode(), expires=self._expires, issued=self._issued)
-            if text:
-                yield common._replace(payload=pack_values(json.loads(text)))
-            else:
-                yield common._replace(record=number)
-
-    def read(self, old: OldSession, value: bytes, now: float) -> OldSession | None:
-        return old._replace(payload=pack_values(json.loads(value))) if value.startswith(b"{") else None
-
-    def principal_of(self, values: Mapping[str, Any]) -> str | None:
-        return values.get("user")
 
 
 def old_browser(values: dict[str, Any] | None = None, number: int = 7, name: str = NAME) -> Browser:
@@ -586,6 +548,43 @@ def test_a_revocation_spares_who_asked() -> None:
     assert world.read() == {"user": "ada", "n": 1}
     run(world.manager.revoke("ada"), world.stores)
     assert world.read() == {}
+
+
+@pytest.mark.requirement(40)
+@pytest.mark.parametrize("issued", [0, 1_799_999_000], ids=["issued at some time", "issued before"])
+def test_a_revocation_takes_no_earlier_one_back(issued: int) -> None:
+    """Of two sessions that each end all others, as of one that asks after all have ended, neither goes on."""
+    for first_spares in (True, False):
+        world = a_world({"user": "ada"}, issued=issued)
+        other = old_browser({"user": "ada"}, number=8)
+        one, two = (world.request(lambda session: session.sid, browser) for browser in (world.browser, other))
+        run(world.manager.revoke("ada", except_sid=one if first_spares else None), world.stores)
+        run(world.manager.revoke("ada", except_sid=two), world.stores)
+        assert world.read() == {}
+        assert world.read(other) == {}
+
+
+def test_revoking_the_others_again() -> None:
+    """A session that ends all others again and again is spared each time, unless somebody ended it in between."""
+    world = a_world({"user": "ada"})
+    sid = world.request(lambda session: session.sid)
+    for _ in range(3):
+        run(world.manager.revoke("ada", except_sid=sid), world.stores)
+        world.later(seconds=1)
+    assert world.read() == {"user": "ada"}
+    run(world.manager.revoke("ada"), world.stores)
+    run(world.manager.revoke("ada", except_sid=sid), world.stores)
+    assert world.read() == {}
+
+
+def test_a_newer_session_is_spared_after_an_older_revocation() -> None:
+    """What was issued after a revocation is not meant by it, and can be spared by the next one."""
+    world = a_world({"user": "ada"}, issued=1_800_000_010)
+    run(world.manager.revoke("ada"), world.stores)
+    world.later(seconds=20)
+    sid = world.request(lambda session: session.sid)
+    run(world.manager.revoke("ada", except_sid=sid), world.stores)
+    assert world.read() == {"user": "ada"}
 
 
 @pytest.mark.requirement(40)

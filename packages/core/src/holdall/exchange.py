@@ -236,16 +236,9 @@ class Exchange:
         if session._bond is None and not is_moved and not (until and principals.is_short(token)):
             return None
         carried = old.sid if old is not None and goes_on and came == token.bond else None
-        entering = principals.enter(token, carried, session._label, now)
-        was_owners = is_moved and session._old is not None and token.bond == session._owner
-        return self._unless_revoked(entering, token, now) if was_owners else entering
-
-    def _unless_revoked(self, entering: Steps[Gone | None], token: Token, now: int) -> Steps[Gone | None]:
-        """List a login that moves in, and only then ask whether it was revoked: `revoke` does both the other way."""
-        gone = yield from entering
-        if gone is None and (gone := (yield from self._manager._revoked(self.session))) is not None:
-            yield from self._leave(token, now)
-        return gone
+        owner, login = session._login
+        unmoved = login if is_moved and token.bond == owner else None
+        return principals.enter(token, carried, session._label, unmoved, now)
 
     def _move_in(self, session: Session) -> Wish:
         """Have a session of another library go on under a new id, bound to whose login it is."""
@@ -447,8 +440,7 @@ class Exchange:
         token = tuple.__new__(
             Token, (sid, issued, expires, now // 1000, epoch, revision + 1, ssl_only, browser, payload, bond)
         )
-        session._token, session._new, session._held = token, None, None
-        session._rebase(values)
+        session._settle(token, None, values)
         return self._respond(headers, self._set(token, now))
 
     def _refer(self, held: Held, now: int, headers: Headers) -> Headers:
@@ -459,8 +451,7 @@ class Exchange:
         assert token is not None
         _, expires, ssl_only, browser, epoch, revision, *_, bond = held.record
         token = Token(token.sid, token.issued, expires, now // 1000, epoch, revision, ssl_only, browser, None, bond)
-        session._token, session._new, session._held = token, None, held
-        session._rebase(held.record.values)
+        session._settle(token, held, held.record.values)
         return self._respond(headers, self._set(token, now))
 
     def _refresh(self) -> Headers:
@@ -552,17 +543,15 @@ class Exchange:
     def _receipt(self) -> Receipt:
         session = self.session
         token = session._active_token() if session._presented is not None else None
-        tier = None
+        tier, revision = None, None
         if token is not None:
             tier = self._stored_in if token.payload is None else Tier.COOKIE
-        cookie_bytes = sum(len(value) for _, value in self._cookies)
-        is_lost = self._discarded or session._failure is not None
-        is_durable = tier is not Tier.CACHE and not self._quick and not is_lost
-        revision = None
-        if token is not None:
             # A late write is in the record, and in no cookie.
             held = session._held if tier is not Tier.COOKIE and session._new is None else None
             revision = max(token.revision, 0 if held is None else held.record.revision) or None
+        cookie_bytes = sum(len(value) for _, value in self._cookies)
+        is_lost = self._discarded or session._failure is not None
+        is_durable = tier is not Tier.CACHE and not self._quick and not is_lost
         failures = () if session._presented is None else tuple(session._failures)
         receipt = Receipt(tier, revision, is_durable, cookie_bytes, self._conflicts, failures)
         if (tell := self._manager.on_receipt) is not None and session._presented is not None and not self._told:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
-from holdall import moving
 from holdall.codec import decode, unpack_map
 from holdall.commands import Found, Get, Tier
 from holdall.cookie_options import CookieOptions
@@ -21,7 +20,7 @@ from holdall.errors import SessionUnavailable, StoreError, StoreUnavailable, Usa
 from holdall.events import Event, Tell, log
 from holdall.exchange import CookieHeaders, Drive, Exchange, Receipt
 from holdall.headers import Headers
-from holdall.moving import MovingIn
+from holdall.moving import MovingIn, OldSession, as_token
 from holdall.observed import ObservedExchange, observed_load, tell_opened
 from holdall.presented import NOTHING, Inspected, Presented, Reader, choose
 from holdall.principals import BoundSession, Principals
@@ -177,7 +176,9 @@ class SessionManager:
             raise UsageError("except_sid is no session id: use session.sid")
         if only is not None and (type(only) is not str or not only or keep is not None):
             raise UsageError("only must be the id of a session in sessions_of(), without except_sid")
-        return self._revoke(self._bound_sessions(), principal, keep, only)
+        moving_in = self.moving_in
+        until = 0 if moving_in is None or only is not None or self.clock() >= moving_in.until else moving_in.remembered
+        return self._bound_sessions().revoke(principal, keep, only, until)
 
     def sessions_of(self, principal: str) -> Flow[list[BoundSession]]:
         """Return the sessions bound to a principal that have not ended, the one seen last first. Drive it.
@@ -209,13 +210,6 @@ class SessionManager:
                 "send it back. Serve https; behind a proxy that does, have the server take the scheme from it; for "
                 "tests or a plain http network, use CookieOptions(secure=False)"
             )
-
-    def _revoke(self, principals: Principals, principal: str, keep: bytes | None, only: str | None) -> Steps[None]:
-        """Have old sessions of a principal refused that were issued until now, then end all that have moved in."""
-        if only is None and (moving_in := self.moving_in) is not None and self.clock() < moving_in.until:
-            key, spared = moving.revoked_key(principals.bond(principal)), moving.spared(keep) if keep else b""
-            yield from self._tiers.end(key, moving_in.remembered, self._now(), spared)
-        yield from principals.revoke(principal, keep, only)
 
     def _check_moving_in(self, moving_in: MovingIn) -> None:
         if not isinstance(moving_in, MovingIn):
@@ -257,7 +251,7 @@ class SessionManager:
             found = self.moving_in.presented(session._headers, now)
             session._old = old = found[0] if len(found) == 1 else None
             if old is not None:
-                token = moving.as_token(old, int(now), self.settings)
+                token = as_token(old, int(now), self.settings)
             is_odd = old is None and (is_odd or self.moving_in.is_presented(session._headers, now))
         if is_odd:
             quiet = -_QUIET < (now := self.clock()) - self._complained < _QUIET
@@ -363,30 +357,22 @@ class SessionManager:
         gone = yield from self._tiers.ending(store_key(token.sid), now)
         if old is None:
             gone = gone or Gone(None, 0)  # its record may just have been deleted, by a request that moved it in
-        else:
-            if gone is not None and self._is_moved(gone):
-                gone = None  # requests that the browser sent together; what they change is dropped at the commit
-            if gone is None:
-                session._old = old
-                gone = yield from self._revoked(session)
+        elif gone is None or self._is_moved(gone):
+            gone = None  # requests that the browser sent together; what they change is dropped at the commit
+            if self._principals is not None and (owner := self._owner_of(old)):
+                session._login = owner, (token.sid, old.issued)
+                gone = yield from self._principals.refused(*session._login)
         if session._opened:  # begun anew, or loaded, while this load was under way
             return
         if old is not None:
-            session._old, session._token = old, moving.as_token(old, now // 1000, self.settings)
+            session._old, session._token = old, as_token(old, now // 1000, self.settings)
         self._show_inline(session, session._token or token, gone)
 
-    def _revoked(self, session: Session) -> Steps[Gone | None]:
-        """Return how the old sessions of a login were revoked that moves in, if it is one of those that were meant."""
-        old, token, moving_in = session._old, session._token, self.moving_in
-        if self._principals is None or moving_in is None or old is None or token is None:
-            return None
+    def _owner_of(self, old: OldSession) -> bytes:
+        """Return whose login a session of another library is, in the sense of a bond; empty if it is nobody's."""
         values = {key: decode(wire) if type(wire) is bytes else wire for key, wire in unpack_map(old.payload).items()}
-        if (principal := moving_in.principal_of(values)) is None:
-            return None
-        session._owner = self._principals.bond(principal)
-        gone = yield from self._tiers.ending(moving.revoked_key(session._owner), self._now())
-        is_meant = gone is not None and gone.time >= old.issued * 1000 and gone.write_id != moving.spared(token.sid)
-        return gone if is_meant else None
+        principal = None if self.moving_in is None else self.moving_in.principal_of(values)
+        return b"" if principal is None else self._bound_sessions().bond(principal)
 
     def _is_to_ask(self, bond: bytes, sid: bytes) -> bool:
         """Tell whether it is time to ask if a session was revoked."""

@@ -18,9 +18,7 @@ from holdall.cookie_options import CookieOptions
 from holdall.cookies import SetCookie, find_values
 from holdall.errors import UsageError
 from holdall.headers import Headers
-from holdall.record import WRITE_ID_BYTES
 from holdall.settings import Settings
-from holdall.tiers import store_key
 from holdall.token import Token
 
 log = logging.getLogger("holdall")
@@ -132,16 +130,6 @@ def as_token(old: OldSession, now: int, settings: Settings) -> Token:
     # Applications of other audiences cannot read each other's markers, and may have the same old cookies.
     sid = hashlib.sha256(b"holdall/moving-in" + len(audience).to_bytes(4) + audience + old.id).digest()
     return Token(sid, 0, old.expires or now + settings.lifetime, now, 0, 0, old.ssl_only, old.browser, old.payload)
-
-
-def revoked_key(bond: bytes) -> str:
-    """Return under which key it is marked that somebody's old sessions were revoked."""
-    return store_key(hashlib.sha256(b"holdall/moving-in/revoked" + bond).digest())
-
-
-def spared(sid: bytes) -> bytes:
-    """Return what such a marker has as its write id, to say which session it spares."""
-    return hashlib.sha256(b"holdall/moving-in/spared" + sid).digest()[:WRITE_ID_BYTES]
 
 
 def pack_values(values: Mapping[Any, Any]) -> bytes:

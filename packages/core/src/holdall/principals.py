@@ -53,6 +53,13 @@ class _Entry(NamedTuple):
     ending: int = 0
 
 
+_UNMOVED = "unmoved"
+"""The entry of the principal's sessions of another library, which have none of their own: `ended` is when they were
+revoked last, `public_id` names the one that was spared then, and `created` is when that one was revoked, in
+milliseconds."""
+_NEVER = _Entry("", 0, 0, 0, None)
+
+
 class _Known(NamedTuple):
     asked: int
     gone: Gone | None
@@ -60,6 +67,8 @@ class _Known(NamedTuple):
 
 
 _Entries: TypeAlias = dict[str, _Entry]
+_Change: TypeAlias = Callable[[_Entries], None]
+_IsMeant: TypeAlias = Callable[[str, _Entry], bool]
 _LAYOUTS = frozenset((str, int, int, int, label, int, int) for label in (str, type(None)))
 
 
@@ -102,47 +111,60 @@ class Principals:
         return known is None or known.expires < token.expires
 
     def check(self, bond: bytes, sid: bytes, now: int) -> Steps[Gone | None]:
-        """Ask whether a session is still listed. An outage is no logout: what does not answer refuses nobody."""
-        try:
-            entries, _ = yield from self._read(_key(bond))
-        except (StoreError, SessionUnavailable) as error:
-            self._tell("degraded", "revocation", error, tier=Tier.DURABLE)
-            return None
-        return self._remember(entries, _name(sid), now)
+        """Ask whether a session is still listed."""
+        entries = yield from self._look(bond)
+        return None if entries is None else self._remember(entries, _name(sid), now)
 
-    def enter(self, token: Token, carried: bytes | None, label: str | None, now: int) -> Steps[Gone | None]:
+    def refused(self, bond: bytes, unmoved: tuple[bytes, int] | None) -> Steps[Gone | None]:
+        """Ask whether a login of another library was revoked: its sid, and when it was issued, in seconds."""
+        entries = yield from self._look(bond)
+        return None if entries is None else _refused(entries, unmoved)
+
+    def enter(
+        self, token: Token, carried: bytes | None, label: str | None, unmoved: tuple[bytes, int] | None, now: int
+    ) -> Steps[Gone | None]:
         """List a session, or its new sid or end; `carried`: under which sid it is listed already, None for not at all.
 
-        `Gone` if it is not listed (any more) though it should be: then nothing was written.
+        `unmoved`: which login of another library it carries on, see `refused`. `Gone` if that was revoked, or if it is
+        not listed (any more) though it should be: then nothing was written.
         """
         name = _name(token.sid)
+        listed = name if carried is None else _name(carried)
         public_id = self._random(8).hex()
         seen = now // 1000
         # A tenth more than it has left, so that an end that moves on with every request need not be told every time.
         expires = token.expires + (token.expires - seen) // 10
 
         def change(entries: _Entries) -> None:
-            old = entries.get(_name(carried)) if carried is not None else None
-            if carried is None:
+            old = entries.get(listed)
+            if carried is None and not _refused(entries, unmoved):
                 entries[name] = _Entry(public_id, seen, seen, expires, label)
             elif old is not None and not old.ended:
                 entries[name] = old._replace(seen=seen, expires=expires, label=old.label if label is None else label)
 
         entries = yield from self._update(_key(token.bond), change, now)
-        return self._remember(entries, name if carried is None or name in entries else _name(carried), now)
+        return _refused(entries, unmoved) or self._remember(entries, name if name in entries else listed, now)
 
     def leave(self, token: Token, ending: Ending, now: int) -> Steps[None]:
         """Have a session refused from now on. Raises `SessionUnavailable` if that may not be known to others."""
-        yield from self._end(token.bond, lambda name, _: name == _name(token.sid), ending, now)
+        yield from self._end(token.bond, lambda name, _: name == _name(token.sid), ending, None, now)
 
-    def revoke(self, principal: str, keep: bytes | None, only: str | None) -> Steps[None]:
-        """End all sessions of a principal but one, or only the one of a public id, by one atomic write."""
+    def revoke(self, principal: str, keep: bytes | None, only: str | None, until: int) -> Steps[None]:
+        """End all sessions of a principal but one, or only the one of a public id, by one atomic write.
+
+        `until`: for how long it must be known of those that have not moved in, in seconds UTC since 1970; 0: not.
+        """
         kept, now = None if keep is None else _name(keep), int(self._clock() * 1000)
 
         def is_meant(name: str, entry: _Entry) -> bool:
             return name != kept and only in (None, entry.public_id)
 
-        yield from self._end(self.bond(principal), is_meant, Ending.ENDED, now)
+        def mark(entries: _Entries) -> None:
+            last = entries.get(_UNMOVED, _NEVER)
+            before = now if kept is None else last.created if last.public_id == kept else last.ended
+            entries[_UNMOVED] = _Entry(kept or "", before, now // 1000, until, None, now, int(Ending.ENDED))
+
+        yield from self._end(self.bond(principal), is_meant, Ending.ENDED, mark if until else None, now)
 
     def listed(self, principal: str) -> Steps[list[BoundSession]]:
         """Return the sessions of a principal that have not ended, the one seen last first."""
@@ -153,11 +175,13 @@ class Principals:
         live = [entry for entry in entries.values() if not entry.ended and entry.expires > self._clock()]
         return [BoundSession(*entry[:3], entry.label) for entry in sorted(live, key=lambda one: one.seen, reverse=True)]
 
-    def _end(self, bond: bytes, is_meant: Callable[[str, _Entry], bool], ending: Ending, now: int) -> Steps[None]:
+    def _end(self, bond: bytes, is_meant: _IsMeant, ending: Ending, mark: _Change | None, now: int) -> Steps[None]:
         def change(entries: _Entries) -> None:
             for name, entry in entries.items():
                 if not entry.ended and is_meant(name, entry):
                     entries[name] = entry._replace(ended=now, ending=int(ending))
+            if mark is not None:
+                mark(entries)
 
         entries = yield from self._update(_key(bond), change, now)
         for name in entries:
@@ -178,7 +202,7 @@ class Principals:
         self._known[name] = known
         return known.gone
 
-    def _update(self, key: str, change: Callable[[_Entries], None], now: int) -> Steps[_Entries]:
+    def _update(self, key: str, change: _Change, now: int) -> Steps[_Entries]:
         """Change a record by compare-and-set. What `change` does may be done twice without harm."""
         for _ in range(_ATTEMPTS):
             try:
@@ -196,6 +220,14 @@ class Principals:
             if isinstance(answer, Stored):
                 return entries
         raise SessionUnavailable("the list of a principal's sessions is being changed by too many requests at once")
+
+    def _look(self, bond: bytes) -> Steps[_Entries | None]:
+        """Read a record to ask who is refused; None, so nobody, if it does not answer: an outage is no logout."""
+        try:
+            return (yield from self._read(_key(bond)))[0]
+        except (StoreError, SessionUnavailable) as error:
+            self._tell("degraded", "revocation", error, tier=Tier.DURABLE)
+            return None
 
     def _read(self, key: str) -> Steps[tuple[_Entries, int | Expect]]:
         answer = yield Get(Tier.DURABLE, key)
@@ -241,12 +273,21 @@ def _name(sid: bytes) -> str:
     return store_key(sid)[:33]
 
 
+def _refused(entries: _Entries, unmoved: tuple[bytes, int] | None) -> Gone | None:
+    """Return how a session of another library ended, if one of the revocations since it was issued did not spare it."""
+    if unmoved is None:
+        return None
+    (sid, issued), entry = unmoved, entries.get(_UNMOVED, _NEVER)
+    ended = entry.created if entry.public_id == _name(sid) else entry.ended
+    return Gone(Ending.ENDED, ended) if ended and ended >= issued * 1000 else None
+
+
 def _pruned(entries: _Entries, now: int) -> _Entries:
     """Leave out what nobody needs to know any more, and the sessions over the limit."""
     kept = {
         name: entry
         for name, entry in entries.items()
-        if entry.expires * 1000 > now and (not entry.ended or abs(now - entry.ended) < _ENDED_KEPT)
+        if entry.expires * 1000 > now and (not entry.ended or name == _UNMOVED or abs(now - entry.ended) < _ENDED_KEPT)
     }
     for name in sorted((name for name in kept if not kept[name].ended), key=lambda name: kept[name].seen)[
         : max(0, sum(not entry.ended for entry in kept.values()) - MOST_SESSIONS)

@@ -39,7 +39,7 @@ class Session(MutableMapping[str, Any]):
     _chosen: "Presented | None" = None  # the same, found out before the session was touched
     _token: "Token | None" = None  # the live session the request came with
     _old: "OldSession | None" = None  # what _token was made of, if the request came with another library's session
-    _owner: bytes = b""  # whose login that is, in the sense of a bond
+    _login: tuple[bytes, tuple[bytes, int] | None] = b"", None  # whose login that is, its sid and issue
     _opened: bool = False  # _loaded holds the data, or there is none
     _failure: Exception | None = None  # why loading failed: not tried again in this request
     _waited: float = 0.0  # seconds that this request has waited for its stores
@@ -372,6 +372,12 @@ class Session(MutableMapping[str, Any]):
             self._loaded, cleared=self._cleared, live=self._live, marks=self._marks, quick=not self._regular
         )
         return changes
+
+    def _settle(self, token: "Token", held: "Held | None", values: dict[str, Wire]) -> None:
+        """Go on as the session that was written, also if another one of this request had ended before."""
+        self._token, self._new, self._held = token, None, held
+        self._gone, self._terminated = None, False
+        self._rebase(values)
 
     def _rebase(self, values: dict[str, Wire]) -> None:
         """Take what was written for what was read, so that only later changes count as changes."""

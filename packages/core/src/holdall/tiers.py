@@ -60,8 +60,6 @@ class Gone(NamedTuple):
     """None: there is nothing at all under its sid."""
     time: int
     """When it ended, in milliseconds UTC since 1970; 0 if nobody knows."""
-    write_id: bytes = b""
-    """That of its marker."""
 
 
 class Inline(NamedTuple):
@@ -344,12 +342,12 @@ class Tiers:
             raise SessionUnavailable("a new session id is taken: is the random source broken?")
         return Held(record, result.version, None), plain
 
-    def end(self, key: str, expires: int, now: int, write_id: bytes = b"") -> Steps[None]:
+    def end(self, key: str, expires: int, now: int) -> Steps[None]:
         """Replace whatever there is under a sid by a marker that it ended (rule 3).
 
         Raises `SessionUnavailable` if it may not have ended.
         """
-        plain = pack(Marker(Ending.ENDED, now, expires, write_id or self._random(WRITE_ID_BYTES)))
+        plain = pack(Marker(Ending.ENDED, now, expires, self._random(WRITE_ID_BYTES)))
         try:
             yield Put(self._home, key, self._records.seal(plain, key.encode(), now / 1000), expires, Expect.ANYTHING)
         except StoreError as error:
@@ -494,7 +492,7 @@ class Tiers:
 
 
 def _gone(stored: Record | Marker | None) -> Gone:
-    return Gone(stored.ending, stored.time, stored.write_id) if isinstance(stored, Marker) else Gone(None, 0)
+    return Gone(stored.ending, stored.time) if isinstance(stored, Marker) else Gone(None, 0)
 
 
 def _values(current: Held | Inline, base: Held | Inline) -> dict[str, Wire]:
