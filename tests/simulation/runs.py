@@ -3,10 +3,10 @@
 import logging
 import multiprocessing
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from unittest.mock import patch
 
 from holdall import sealing
@@ -15,6 +15,7 @@ from tests.simulation.matrix import PAIRS, Pair, never_met, table
 from tests.simulation.scheduler import CROWD, history, short_of
 from tests.simulation.shrink import shrink, story
 
+T = TypeVar("T")
 ENOUGH = 20_000
 """So many histories meet every pair of a fault and a step; fewer need not."""
 _A_CROWD = f"{CROWD} or more requests that write to one session at once, the reply to one of them lost"
@@ -43,7 +44,7 @@ def live(seeds: Iterable[int]) -> Result:
     histories = commands = requests = crowds = 0
     met: Counter[Pair] = Counter()
     broken, short = {}, {}
-    with _silence(), _keys_made_once():
+    with silence(), keys_made_once():
         for seed in seeds:
             one = history(seed)
             histories += 1
@@ -60,12 +61,18 @@ def live(seeds: Iterable[int]) -> Result:
 
 def live_all(first: int, histories: int, processes: int) -> Result:
     """Live the histories of all seeds from `first` on, some at a time in each of several processes."""
+    return _sum(spread(live, first, histories, processes))
+
+
+def spread(function: Callable[[range], T], first: int, histories: int, processes: int) -> Iterator[T]:
+    """Hand all seeds from `first` on to a function, some at a time in each of several processes; yields its results."""
     seeds = range(first, first + histories)
     chunks = [seeds[at : at + _AT_ONCE] for at in range(0, histories, _AT_ONCE)]
     if processes == 1:
-        return _sum(map(live, chunks))
+        yield from map(function, chunks)
+        return
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        return _sum(pool.imap_unordered(live, chunks))
+        yield from pool.imap_unordered(function, chunks)
 
 
 def failures(result: Result) -> list[str]:
@@ -94,7 +101,7 @@ def report(result: Result) -> str:
 
 def tell(seed: int) -> str:
     """Tell the history of a seed; no more of it than breaks the promise that it breaks, if it does."""
-    with _silence():
+    with silence():
         one = history(seed)
         events = one.events if one.broken is None else shrink(one)
         return story(seed, one.config, events)
@@ -120,14 +127,14 @@ _sub_key, _cipher = cache(sealing._sub_key), cache(sealing.XAES256GCM)
 
 
 @contextmanager
-def _keys_made_once() -> Iterator[None]:
+def keys_made_once() -> Iterator[None]:
     """Have all managers share what is derived from a secret: it is the same in every history, and holds no state."""
     with patch.object(sealing, "_sub_key", _sub_key), patch.object(sealing, "XAES256GCM", _cipher):
         yield
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Keep the library from logging all that goes wrong here."""
     log = logging.getLogger("holdall")
     before, log.disabled = log.disabled, True
