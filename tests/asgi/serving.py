@@ -28,6 +28,7 @@ from wsproto.events import (
 )
 
 from tests.core.support import KEY, Browser
+from tests.strict import WARNINGS
 
 HOST = "127.0.0.1"
 
@@ -53,7 +54,7 @@ class Server:
         """Start it in its folder, with these settings of `served.py`."""
         settings = {"HOLDALL_TEST_KEYS": KEY, "HOLDALL_TEST_CACHE": cache, "HOLDALL_TEST_DURABLE": durable}
         path = os.pathsep.join([str(_ROOT), *(each for each in sys.path if each)])
-        environment = {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "error"}
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": WARNINGS}
         environment.update({name: value for name, value in settings.items() if value is not None})
         fd = self._listener.fileno()
         with (self._folder / f"uvicorn-{self.port}.log").open("ab") as log:

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from tests.core.support import KEY, Browser
+from tests.strict import WARNINGS
 from tests.wsgi.serving import HOST, Server
 
 WSGI, ASGI = "gunicorn", "uvicorn"
@@ -26,7 +27,7 @@ def environment(folder: Path, **more: str | None) -> dict[str, str]:
     path = os.pathsep.join([str(ROOT), *(each for each in sys.path if each)])
     own = {
         "PYTHONPATH": path,
-        "PYTHONWARNINGS": "error",
+        "PYTHONWARNINGS": WARNINGS,
         "DJANGO_SETTINGS_MODULE": "tests.django.served",
         "HOLDALL_TEST_FOLDER": str(folder),
         "HOME": str(folder),  # where gunicorn has a socket

@@ -11,6 +11,7 @@ import pytest
 from tests.core.support import Browser
 from tests.django.serving import ASGI, WSGI, DjangoServer, command
 from tests.servers import MemcachedServer
+from tests.strict import WARNINGS
 from tests.wsgi.serving import HOST
 
 SIZES = [10, 20_000, 900_000]
@@ -81,7 +82,7 @@ def test_admin(server: DjangoServer, size: int) -> None:
 def test_streaming(server: DjangoServer) -> None:
     """What a body of either kind changes while it is sent is in the next request's session, on either server."""
     # Django warns where the kind of the body is not that of the server, and collects the body then.
-    server.start(PYTHONWARNINGS="error,ignore:StreamingHttpResponse must consume")
+    server.start(PYTHONWARNINGS=f"{WARNINGS},ignore:StreamingHttpResponse must consume")
     browser = Browser()
     server.visit("/count?size=20000", browser)
     for page, late in (("/stream", "sync"), ("/astream", "async")):

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from holdall import SessionManager
 
+from tests.strict import WARNINGS
+
 PAGE = (Path(__file__).parents[2] / "docs" / "django.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n# (\S+)\n(.*?)```", PAGE, re.DOTALL)
 
@@ -21,7 +23,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def run(tmp_path: Path) -> Run:
     """Run Python in a project that startproject made, and to whose files the page's blocks were added in order."""
     path = os.pathsep.join(each for each in sys.path if each)
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "error"}
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": WARNINGS}
     for name in ("HOLDALL_SQLITE", "DJANGO_SETTINGS_MODULE"):
         environment.pop(name, None)
 

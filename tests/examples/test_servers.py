@@ -13,6 +13,7 @@ import pytest
 
 from tests.core.support import Browser
 from tests.core.test_architecture import lines_of_code
+from tests.strict import WARNINGS
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ("http_server", "h11_server", "asyncio_server")
@@ -25,7 +26,7 @@ def running(name: str, folder: Path) -> Iterator[str]:
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "examples" / f"{name}.py")],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "error"},
+        env={**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": WARNINGS},
         stdout=subprocess.PIPE,
         text=True,
     )

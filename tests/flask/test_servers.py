@@ -12,6 +12,7 @@ import pytest
 
 from tests.core.support import KEY, Browser
 from tests.servers import MemcachedServer
+from tests.strict import WARNINGS
 from tests.wsgi.serving import GUNICORN, HOST, Server
 
 SIZES = [10, 20_000, 900_000]
@@ -34,7 +35,7 @@ class Gunicorn(Server):
         given = {name: value for name, value in urls.items() if value is not None}
         # gunicorn has a socket in HOME.
         instance = {"HOLDALL_TEST_INSTANCE": str(self._folder / "instance"), "HOME": str(self._folder)}
-        settings = {"PYTHONPATH": path, "PYTHONWARNINGS": "error", **instance, **given, **environment}
+        settings = {"PYTHONPATH": path, "PYTHONWARNINGS": WARNINGS, **instance, **given, **environment}
         fd = self._listener.fileno()
         with Path(self._folder, "gunicorn.log").open("ab") as log:
             self._process = subprocess.Popen(

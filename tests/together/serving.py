@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, OpenerDirector, ProxyHandler, build_opener
 
 from tests.core.support import KEY
+from tests.strict import WARNINGS
 from tests.together import pages
 from tests.wsgi.serving import HOST, Server
 
@@ -22,7 +23,7 @@ _PATIENCE = 60  # seconds for an answer, in which a busy machine has to start a 
 _BROWSER_LEFT = ("BrokenPipeError", "ConnectionResetError")  # before it had its response, as browsers do
 _GUNICORN = ["gunicorn", "--workers=2", "--worker-class=gthread", "--threads=8", "--bind=fd://{fd}"]
 # gunicorn does not close one of two objects for the socket that it is given, and Python warns of that.
-_WARNINGS = "error,ignore::ResourceWarning:gunicorn.arbiter"
+_WARNINGS = f"{WARNINGS},ignore::ResourceWarning:gunicorn.arbiter"
 _UVICORN = ["uvicorn", "--factory", "--ws=none", "--no-access-log", "--fd={fd}"]
 
 PROGRAMS = {

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.core.support import KEY, Browser
+from tests.strict import WARNINGS
 
 WSGIREF, WAITRESS, GUNICORN = "wsgiref", "waitress", "gunicorn"
 PRELOADED, GEVENT = "gunicorn --preload", "gunicorn -k gevent"
@@ -51,7 +52,7 @@ class Server:
         """Start it in its folder, with these settings of `served.py`."""
         settings = {"HOLDALL_TEST_KEYS": keys, "HOLDALL_TEST_CACHE": cache, "HOLDALL_TEST_DURABLE": durable}
         path = os.pathsep.join([str(_ROOT), *(each for each in sys.path if each)])
-        own = {"PYTHONPATH": path, "PYTHONWARNINGS": "error", "HOME": str(self._folder)}  # where gunicorn has a socket
+        own = {"PYTHONPATH": path, "PYTHONWARNINGS": WARNINGS, "HOME": str(self._folder)}  # where gunicorn has a socket
         environment = {**os.environ, **own, **environment}
         environment.update({name: value for name, value in settings.items() if value is not None})
         fd = self._listener.fileno()
