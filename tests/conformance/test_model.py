@@ -51,11 +51,11 @@ class Forgetting:
 @pytest.fixture
 def _unshrunk() -> Iterator[None]:
     """Do without the shortest example, which takes longer to find than all the rest."""
-    before = settings.get_current_profile_name()
+    settings.register_profile("before", parent=settings.default)
     settings.register_profile("unshrunk", phases=(Phase.generate,))
     settings.load_profile("unshrunk")
     yield
-    settings.load_profile(before)
+    settings.load_profile("before")
 
 
 @pytest.mark.usefixtures("_unshrunk")
@@ -63,7 +63,7 @@ def _unshrunk() -> Iterator[None]:
 def test_what_is_lost_is_found(adapter: Sound) -> None:
     """What is lost now and then, a session or an acknowledged write, is found and told in words."""
     with pytest.raises(AssertionError, match=rf"{type(adapter).__name__}: browser . found"):
-        check_against_model(adapter)
+        check_against_model(adapter, examples=250)
 
 
 def test_long_runs_find_nothing_in_a_sound_adapter() -> None:

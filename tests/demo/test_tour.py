@@ -15,6 +15,7 @@ from examples.demo.serving import FRAMEWORKS, Servers
 from examples.demo.watch import Place
 from tests.emulators import OPTIMISTIC, emulator
 from tests.servers import MemcachedServer
+from tests.strict import WARNINGS
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo"
 
@@ -28,12 +29,12 @@ def servers(tmp_path: Path) -> Servers:
 def take_tour(*arguments: str) -> "subprocess.CompletedProcess[str]":
     """Take the tour as a user does."""
     return subprocess.run(
-        [sys.executable, "-W", "error", str(DEMO), "--tour", *arguments],
+        [sys.executable, str(DEMO), "--tour", *arguments],
         capture_output=True,
         encoding="utf-8",
         timeout=300,
         check=False,
-        env=os.environ | {"PYTHONIOENCODING": "ascii:strict"},
+        env=os.environ | {"PYTHONIOENCODING": "ascii:strict", "PYTHONWARNINGS": WARNINGS},
     )
 
 

@@ -952,7 +952,7 @@ DEFECTS = [
             'not self._is_to_ask(b"", token.sid):',
         ),
         (MANAGER, "return bool(bond) and self._principals is not None", "return self._principals is not None"),
-        (PRINCIPALS, "return self._remember(entries, _name(sid), now)", "return None"),
+        (PRINCIPALS, "None if entries is None else self._remember(entries, _name(sid), now)", "None"),
         (
             PRINCIPALS,
             '"revocation", error, tier=Tier.DURABLE)\n            return None',

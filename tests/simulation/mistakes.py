@@ -271,14 +271,7 @@ MORE = (
     Mistake(
         "an outage is a logout",
         None,
-        (
-            Edit(
-                Principals,
-                "check",
-                "            return None\n        return",
-                "            return Gone(None, 0)\n        return",
-            ),
-        ),
+        (Edit(Principals, "check", "None if entries is None", "Gone(None, 0) if entries is None"),),
         needs=Step.ASK,
     ),
     Mistake(
